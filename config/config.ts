@@ -1,0 +1,181 @@
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import type { SmtpRelay } from './smtpUrl.ts';
+import { allVariables, docsOf, embeddedVariables, serviceVariables } from './variables.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What the API and the worker run with. */
+export interface Config {
+  readonly database: {
+    readonly url: string;
+    /** Connections of one process. */
+    readonly poolSize: number;
+  };
+  readonly temporal: {
+    /** `host:port` of the frontend. */
+    readonly address: string;
+    readonly namespace: string;
+    /** Beginning of links into the UI, without a slash at the end; null: no links. */
+    readonly uiUrl: string | null;
+  };
+  readonly api: { readonly host: string; readonly port: number };
+  readonly smtp: {
+    readonly relay: SmtpRelay;
+    readonly maxConnections: number;
+    readonly messagesPerConnection: number;
+    /** Seconds. */
+    readonly idleSeconds: number;
+    /** Argument of EHLO. */
+    readonly ehloName: string;
+  };
+  /** Right side of every Message-ID. */
+  readonly messageIdDomain: string;
+  /** Key of the address hashes, at least 32 bytes. */
+  readonly addressKey: Uint8Array;
+  readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
+}
+
+/** What the services that Heed starts for itself run with (`npm start`, tests, benchmarks). */
+export interface EmbeddedConfig {
+  /** Absolute. */
+  readonly dataDir: string;
+  readonly ports: {
+    readonly postgres: number;
+    readonly temporal: number;
+    readonly temporalUi: number;
+    readonly simulatorSmtp: number;
+    readonly simulatorHttp: number;
+  };
+  readonly temporalBinary: string | null;
+  readonly testServerBinary: string | null;
+  /** Absolute folder of downloaded and built programs. */
+  readonly cacheDir: string;
+  readonly path: string;
+  /** What is configured, so that it need not be started; null where it is not. */
+  readonly configured: {
+    readonly databaseUrl: string | null;
+    readonly temporalAddress: string | null;
+    readonly temporalUiUrl: string | null;
+    readonly smtpUrl: string | null;
+    readonly messageIdDomain: string | null;
+    readonly addressKey: string | null;
+  };
+  readonly temporalNamespace: string;
+  readonly api: { readonly host: string; readonly port: number };
+}
+
+/** A setting that is missing or wrong. The message has one line a setting, each beginning with its name. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+/**
+ * Settings of the API and the worker.
+ * @throws ConfigError naming every variable that is missing or wrong.
+ */
+export function loadConfig(env: Environment = process.env): Config {
+  const value = read(serviceVariables, env);
+  return {
+    database: { url: value.HEED_DATABASE_URL, poolSize: value.HEED_DATABASE_POOL_SIZE },
+    temporal: {
+      address: value.HEED_TEMPORAL_ADDRESS,
+      namespace: value.HEED_TEMPORAL_NAMESPACE,
+      uiUrl: value.HEED_TEMPORAL_UI_URL?.replace(/\/+$/, '') ?? null,
+    },
+    api: { host: value.HEED_API_HOST, port: value.HEED_API_PORT },
+    smtp: {
+      relay: value.HEED_SMTP_URL,
+      maxConnections: value.HEED_SMTP_MAX_CONNECTIONS,
+      messagesPerConnection: value.HEED_SMTP_MESSAGES_PER_CONNECTION,
+      idleSeconds: value.HEED_SMTP_IDLE_SECONDS,
+      ehloName: value.HEED_EHLO_NAME,
+    },
+    messageIdDomain: value.HEED_MESSAGE_ID_DOMAIN,
+    addressKey: value.HEED_ADDRESS_KEY,
+    logLevel: value.HEED_LOG_LEVEL,
+  };
+}
+
+/**
+ * Settings of the embedded services. Every variable of the services that is set is checked here too, so that a wrong
+ * one stops `npm start` before anything has been started.
+ * @throws ConfigError naming every variable that is wrong.
+ */
+export function loadEmbeddedConfig(env: Environment = process.env): EmbeddedConfig {
+  const { HEED_TEMPORAL_NAMESPACE, HEED_API_HOST, HEED_API_PORT } = serviceVariables;
+  const value = read(
+    {
+      ...z.object(serviceVariables).partial().shape,
+      ...{ HEED_TEMPORAL_NAMESPACE, HEED_API_HOST, HEED_API_PORT },
+      ...embeddedVariables,
+    },
+    env,
+  );
+  const raw = (name: keyof typeof serviceVariables) => nonEmpty(env[name]) ?? null;
+  return {
+    dataDir: resolve(value.HEED_DATA_DIR),
+    ports: {
+      postgres: value.HEED_POSTGRES_PORT,
+      temporal: value.HEED_TEMPORAL_PORT,
+      temporalUi: value.HEED_TEMPORAL_UI_PORT,
+      simulatorSmtp: value.HEED_SIMULATOR_SMTP_PORT,
+      simulatorHttp: value.HEED_SIMULATOR_HTTP_PORT,
+    },
+    temporalBinary: value.HEED_TEMPORAL_BINARY ?? null,
+    testServerBinary: value.HEED_TEST_SERVER_BINARY ?? null,
+    cacheDir: join(value.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'heed'),
+    path: value.PATH,
+    configured: {
+      databaseUrl: raw('HEED_DATABASE_URL'),
+      temporalAddress: raw('HEED_TEMPORAL_ADDRESS'),
+      temporalUiUrl: raw('HEED_TEMPORAL_UI_URL'),
+      smtpUrl: raw('HEED_SMTP_URL'),
+      messageIdDomain: raw('HEED_MESSAGE_ID_DOMAIN'),
+      addressKey: raw('HEED_ADDRESS_KEY'),
+    },
+    temporalNamespace: value.HEED_TEMPORAL_NAMESPACE,
+    api: { host: value.HEED_API_HOST, port: value.HEED_API_PORT },
+  };
+}
+
+/** Runs `load`; a wrong setting ends the process with its message and status 78 (sysexits.h, EX_CONFIG). */
+export function configOrExit<T>(load: () => T): T {
+  try {
+    return load();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(78);
+  }
+}
+
+/** The environment of a child process: this process's own, changed by `changes`. */
+export function childEnvironment(changes: Environment): NodeJS.ProcessEnv {
+  return { ...process.env, ...changes };
+}
+
+function read<S extends z.ZodRawShape>(shape: S, env: Environment): z.output<z.ZodObject<S>> {
+  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => nonEmpty(value) !== undefined));
+  const lines = Object.keys(set)
+    .filter((name) => name.startsWith('HEED_') && !(name in allVariables))
+    .map((name) => `${name}: there is no such setting; docs/configuration.md lists those that there are`);
+  const result = z.object(shape).safeParse(set);
+  if (!result.success) lines.push(...result.error.issues.map((issue) => lineOf(issue, set)));
+  if (lines.length > 0) throw new ConfigError(lines.join('\n'));
+  return result.data as z.output<z.ZodObject<S>>;
+}
+
+function lineOf(issue: z.core.$ZodIssue, set: Environment): string {
+  const name = String(issue.path[0]);
+  const { meaning, secret } = docsOf(allVariables[name]!);
+  const value = set[name];
+  if (value === undefined) return `${name}: is required and not set. ${meaning}`;
+  return `${name}: ${issue.message}${secret ? '' : `, not ${JSON.stringify(value)}`}`;
+}
+
+/** A variable that is set to nothing counts as not set: compose files pass on what is unset as an empty text. */
+function nonEmpty(value: string | undefined): string | undefined {
+  return value === undefined || value.trim() === '' ? undefined : value;
+}

@@ -1,0 +1,197 @@
+import { hostname } from 'node:os';
+import { z } from 'zod';
+import { parseSmtpUrl } from './smtpUrl.ts';
+
+/**
+ * Every environment variable that Heed knows, once: its name, what it means, what holds when it is not set.
+ * docs/configuration.md is written from this table (`npm run docs:config`).
+ */
+
+const port = z.coerce
+  .number({ error: 'must be a port number' })
+  .int('must be a port number')
+  .min(1, 'must be a port number from 1 to 65535')
+  .max(65535, 'must be a port number from 1 to 65535');
+
+const count = (max: number) =>
+  z.coerce
+    .number({ error: `must be a whole number from 1 to ${max}` })
+    .int(`must be a whole number from 1 to ${max}`)
+    .min(1, `must be a whole number from 1 to ${max}`)
+    .max(max, `must be a whole number from 1 to ${max}`);
+
+const hostAndPort = z.string().regex(/^[^\s/:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$/, 'must be host:port');
+
+const webAddress = z.url({
+  protocol: /^https?$/,
+  error: 'must be an address that begins with http:// or https://',
+});
+
+const databaseUrl = z.url({
+  protocol: /^postgres(ql)?$/,
+  error: 'must be an address of the form postgres://user:password@host:port/database',
+});
+
+const smtpUrl = z.string().transform((value, context) => {
+  const parsed = parseSmtpUrl(value);
+  if (typeof parsed !== 'string') return parsed;
+  context.addIssue({ code: 'custom', message: parsed });
+  return z.NEVER;
+});
+
+const domainName = z
+  .string()
+  .regex(
+    /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i,
+    'must be a domain name, such as mail.example.com',
+  );
+
+/** RFC 5321 section 4.1.1.1: a domain name, or an address literal such as [192.0.2.1]. */
+const ehloName = z.union([domainName, z.string().regex(/^\[[^\s[\]]+\]$/)], {
+  error: 'must be a domain name, or an address in brackets such as [192.0.2.1]',
+});
+
+const secretKey = z.string().transform((value, context) => {
+  const key = Buffer.from(value, 'base64');
+  if (/^[A-Za-z0-9+/]+={0,2}$/.test(value) && key.length >= 32) return new Uint8Array(key);
+  context.addIssue({
+    code: 'custom',
+    message: 'must be at least 32 bytes in base64: openssl rand -base64 32',
+  });
+  return z.NEVER;
+});
+
+/** What the documentation says of a variable beside its type. */
+export interface VariableDocs {
+  readonly meaning: string;
+  /** What holds when the variable is not set, for the reader; the value itself stands in the schema. */
+  readonly unset: string;
+  /** Never shown in a message. */
+  readonly secret?: true;
+}
+
+const documented = <S extends z.ZodType>(schema: S, meaning: string, unset: string, secret?: true): S =>
+  schema.meta({ meaning, unset, ...(secret ? { secret } : {}) } satisfies VariableDocs);
+
+const withDefault = <S extends z.ZodType>(schema: S, value: z.input<S> & string, meaning: string) =>
+  documented(schema.prefault(value), meaning, `\`${value}\``);
+
+const required = 'required; `npm start` starts one of its own';
+
+/** Read by the API and the worker. */
+export const serviceVariables = {
+  HEED_DATABASE_URL: documented(
+    databaseUrl,
+    'PostgreSQL database: `postgres://user:password@host:port/database`.',
+    required,
+    true,
+  ),
+  HEED_DATABASE_POOL_SIZE: withDefault(
+    count(500),
+    '20',
+    'Most connections to PostgreSQL that one process keeps open.',
+  ),
+  HEED_TEMPORAL_ADDRESS: documented(hostAndPort, 'Temporal frontend, `host:port`.', required),
+  HEED_TEMPORAL_NAMESPACE: withDefault(
+    z.string().min(2).max(255),
+    'heed',
+    'Temporal namespace. Registered with a retention of 30 days when it is missing.',
+  ),
+  HEED_TEMPORAL_UI_URL: documented(
+    webAddress.optional(),
+    'Where people reach the Temporal UI; links to workflows begin with it.',
+    'no links, except under `npm start`',
+  ),
+  HEED_API_HOST: withDefault(
+    z.string().min(1),
+    '127.0.0.1',
+    'Address that the API listens on. `0.0.0.0` for every interface, behind a proxy that speaks TLS.',
+  ),
+  HEED_API_PORT: withDefault(port, '8080', 'Port of the API.'),
+  HEED_SMTP_URL: documented(
+    smtpUrl,
+    'Smart host that mail leaves by: `smtp://user:password@host:port?tls=none|opportunistic|required` (port 587, ' +
+      'STARTTLS required when left out) or `smtps://user:password@host:port` (port 465, TLS from the first byte).',
+    'required; `npm start` starts the mailbox simulator',
+    true,
+  ),
+  HEED_SMTP_MAX_CONNECTIONS: withDefault(
+    count(1000),
+    '10',
+    'Most connections to the smart host that one worker opens.',
+  ),
+  HEED_SMTP_MESSAGES_PER_CONNECTION: withDefault(
+    count(100_000),
+    '100',
+    'Messages after which a connection to the smart host is ended and a new one opened.',
+  ),
+  HEED_SMTP_IDLE_SECONDS: withDefault(
+    count(3600),
+    '30',
+    'Seconds after which an idle connection to the smart host is ended.',
+  ),
+  HEED_EHLO_NAME: documented(
+    ehloName.prefault(() => hostname()),
+    'Name that Heed greets mail servers with (RFC 5321 section 4.1.1.1).',
+    'the host name of the machine',
+  ),
+  HEED_MESSAGE_ID_DOMAIN: documented(
+    domainName,
+    'Domain of yours that Message-IDs end in.',
+    'required; `heed.localhost` with the mailbox simulator',
+  ),
+  HEED_ADDRESS_KEY: documented(
+    secretKey,
+    'Key of the hashes by which erased addresses are still honoured: at least 32 bytes in base64. Never change it, ' +
+      'and keep a copy: without it the suppressions of erased people are lost.',
+    'required; `npm start` makes one and keeps it in `HEED_DATA_DIR` with its own database',
+    true,
+  ),
+  HEED_LOG_LEVEL: withDefault(
+    z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace'], {
+      error: 'must be fatal, error, warn, info, debug or trace',
+    }),
+    'info',
+    'Least severe log entries that are written.',
+  ),
+};
+
+/** Read by `npm start`, the tests and the benchmarks, for the services that they start themselves. */
+export const embeddedVariables = {
+  HEED_DATA_DIR: withDefault(
+    z.string().min(1),
+    '.heed',
+    'Folder that `npm start` keeps its database, its Temporal state, its keys and its logs in.',
+  ),
+  HEED_POSTGRES_PORT: withDefault(port, '54320', 'Port of the PostgreSQL that `npm start` starts.'),
+  HEED_TEMPORAL_PORT: withDefault(port, '7233', 'Port of the Temporal server that `npm start` starts.'),
+  HEED_TEMPORAL_UI_PORT: withDefault(port, '8233', 'Port of the Temporal UI that `npm start` starts.'),
+  HEED_SIMULATOR_SMTP_PORT: withDefault(port, '2525', 'SMTP port of the mailbox simulator.'),
+  HEED_SIMULATOR_HTTP_PORT: withDefault(port, '8025', 'Port of the inbox page of the mailbox simulator.'),
+  HEED_TEMPORAL_BINARY: documented(
+    z.string().min(1).optional(),
+    'Temporal CLI to start the server with.',
+    '`temporal` on PATH, then in the cache, then downloaded, then built with Go',
+  ),
+  HEED_TEST_SERVER_BINARY: documented(
+    z.string().min(1).optional(),
+    "Temporal's time-skipping test server, for the tests.",
+    '`temporal-test-server` on PATH, then in the cache, then downloaded, then fetched with Maven',
+  ),
+  XDG_CACHE_HOME: documented(
+    z.string().startsWith('/', 'must be an absolute path').optional(),
+    'Folder under which `heed/` keeps downloaded and built programs.',
+    '`~/.cache`',
+  ),
+  PATH: documented(z.string().prefault(''), 'Where programs are looked for.', 'nowhere'),
+};
+
+export const allVariables: Readonly<Record<string, z.ZodType>> = {
+  ...serviceVariables,
+  ...embeddedVariables,
+};
+
+/** Documentation of one variable of the table. */
+export function docsOf(schema: z.ZodType): VariableDocs {
+  return schema.meta() as unknown as VariableDocs;
+}

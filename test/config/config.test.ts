@@ -1,0 +1,115 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { ConfigError, loadConfig, loadEmbeddedConfig } from '../../config/config.ts';
+import { configurationPage } from '../../config/document.ts';
+
+const complete = {
+  HEED_DATABASE_URL: 'postgres://heed@127.0.0.1:5432/heed',
+  HEED_TEMPORAL_ADDRESS: '127.0.0.1:7233',
+  HEED_SMTP_URL: 'smtp://user:p%40ss@relay.example.com',
+  HEED_MESSAGE_ID_DOMAIN: 'mail.example.com',
+  HEED_ADDRESS_KEY: Buffer.alloc(32, 7).toString('base64'),
+};
+
+function messageOf(load: () => unknown): string {
+  try {
+    load();
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  throw new Error('no ConfigError was thrown');
+}
+
+describe('settings of the API and the worker', () => {
+  test('required ones alone are enough; a smart host defaults to STARTTLS on the submission port', () => {
+    const config = loadConfig(complete);
+    expect(config.smtp.relay).toEqual({
+      host: 'relay.example.com',
+      port: 587,
+      tls: 'required',
+      credentials: { username: 'user', password: 'p@ss' },
+    });
+    expect(config.api).toEqual({ host: '127.0.0.1', port: 8080 });
+    expect(config.addressKey).toHaveLength(32);
+  });
+
+  test('every missing or wrong one is named on a line of its own, all at once', () => {
+    const { HEED_DATABASE_URL: _, ...rest } = complete;
+    const lines = messageOf(() =>
+      loadConfig({ ...rest, HEED_API_PORT: '70000', HEED_LOG_LEVEL: 'loud' }),
+    ).split('\n');
+    expect(lines).toHaveLength(3);
+    expect(lines[0]).toMatch(/^HEED_DATABASE_URL: is required and not set/);
+    expect(lines[1]).toMatch(/^HEED_API_PORT: must be a port number from 1 to 65535, not "70000"$/);
+    expect(lines[2]).toMatch(/^HEED_LOG_LEVEL: must be fatal.*not "loud"$/);
+  });
+
+  test('set to nothing counts as not set', () => {
+    expect(loadConfig({ ...complete, HEED_API_PORT: '', HEED_TEMPORAL_UI_URL: ' ' }).api.port).toBe(8080);
+    expect(messageOf(() => loadConfig({ ...complete, HEED_SMTP_URL: '' }))).toMatch(
+      /^HEED_SMTP_URL: is required/,
+    );
+  });
+
+  test('a misspelled name is not silently ignored', () => {
+    expect(messageOf(() => loadConfig({ ...complete, HEED_API_PROT: '1' }))).toMatch(
+      /^HEED_API_PROT: there is no such/,
+    );
+  });
+
+  test.each([
+    ['smtp://user:hunter2@relay.example.com?tls=none', 'without a guarantee of encryption'],
+    ['smtp://user:hunter2@relay.example.com?tls=opportunistic', 'without a guarantee of encryption'],
+    ['smtp://user@relay.example.com', 'both a user and a password'],
+    ['smtps://user:hunter2@relay.example.com?tls=none', 'tls= has no meaning'],
+    ['smtp://user:hunter2@relay.example.com?tls=maybe', 'tls=none, tls=opportunistic or tls=required'],
+    ['smtp://user:hunter2@relay.example.com?pool=1', 'unknown part pool='],
+    ['http://user:hunter2@relay.example.com', 'must be smtp://'],
+    ['relay.example.com:25', 'must be smtp://'],
+  ])('smart host %s is refused, and the message does not tell the password', (url, reason) => {
+    const message = messageOf(() => loadConfig({ ...complete, HEED_SMTP_URL: url }));
+    expect(message).toContain(reason);
+    expect(message).toMatch(/^HEED_SMTP_URL: /);
+    expect(message).not.toContain('hunter2');
+  });
+
+  test('a password may go unencrypted to this machine only', () => {
+    expect(
+      loadConfig({ ...complete, HEED_SMTP_URL: 'smtp://u:p@127.0.0.1:2525?tls=none' }).smtp.relay.tls,
+    ).toBe('none');
+  });
+
+  test.each(['c2hvcnQ=', 'not base64 at all, but long enough to be 32 bytes'])(
+    'address key %s is refused',
+    (key) => {
+      expect(messageOf(() => loadConfig({ ...complete, HEED_ADDRESS_KEY: key }))).toBe(
+        'HEED_ADDRESS_KEY: must be at least 32 bytes in base64: openssl rand -base64 32',
+      );
+    },
+  );
+});
+
+describe('settings of the embedded services', () => {
+  test('nothing is required, and nothing counts as configured', () => {
+    const config = loadEmbeddedConfig({});
+    expect(Object.values(config.configured)).toEqual(Object.values(config.configured).map(() => null));
+    expect(config.temporalNamespace).toBe('heed');
+  });
+
+  test('a wrong setting of the services stops the start too', () => {
+    expect(messageOf(() => loadEmbeddedConfig({ HEED_SMTP_URL: 'nonsense' }))).toMatch(
+      /^HEED_SMTP_URL: must be smtp/,
+    );
+  });
+
+  test('the cache follows XDG_CACHE_HOME', () => {
+    expect(loadEmbeddedConfig({ XDG_CACHE_HOME: '/var/cache/me' }).cacheDir).toBe('/var/cache/me/heed');
+  });
+});
+
+test('docs/configuration.md says what the code reads (npm run docs:config writes it)', () => {
+  expect(readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8')).toBe(
+    configurationPage(),
+  );
+});
