@@ -16,22 +16,45 @@ export interface TransmissionHooks {
   /**
    * Asked once the recipient is accepted and before anything by which the message may be taken over is written.
    * `false`: somebody else owns this attempt now; the transaction is reset and nothing is handed over.
+   * When it rejects, the connection is dropped, nothing is handed over, and `transmit` rejects with the same error.
+   * It has a deadline; missing it ends the conversation as `broken`, phase `data`, not taken.
    */
   beforeHandOver(): Promise<boolean>;
 }
 
-/** How the conversation about one message ended. Every end is told; nothing throws. */
+/** Why a message cannot be sent by this conversation, found before anything of it was written. */
+export type Unsendable =
+  /** The address would not survive in a command: line ends, NUL, brackets or spaces outside quotes, no domain. */
+  | 'address_malformed'
+  /** The address is internationalised and the server does not offer SMTPUTF8 (RFC 6531). */
+  | 'address_needs_smtputf8'
+  /** The content has octets above 127 and the server does not offer 8BITMIME (RFC 6152). */
+  | 'content_needs_8bitmime'
+  /** The content has a CR or LF that is not part of a CRLF (RFC 5321 section 2.3.8). */
+  | 'content_line_ends'
+  /** The content is larger than what the server said it takes (RFC 1870). */
+  | 'message_too_large';
+
+/** How the conversation about one message ended. Every end is told; only what a hook threw is thrown. */
 export type Transmission =
   | { readonly kind: 'accepted'; readonly reply: SmtpReply }
   | { readonly kind: 'refused'; readonly phase: SmtpPhase; readonly reply: SmtpReply }
   | {
       readonly kind: 'broken';
       readonly phase: SmtpPhase;
-      /** True only from the first byte of the final CRLF.CRLF until its reply (RFC 5321 section 4.2.5, RFC 1047). */
+      /** True only from the first byte of the final CRLF.CRLF until its reply (RFC 5321 section 4.2.5, RFC 1047): phase `final`. */
       readonly mayHaveBeenTaken: boolean;
       readonly detail: string;
     }
-  | { readonly kind: 'not_begun'; readonly why: 'gate_expired' | 'ownership_lost' };
+  | { readonly kind: 'not_begun'; readonly why: 'gate_expired' | 'ownership_lost' }
+  /** Refused by ourselves: the server was not asked, the conversation is as good as before. */
+  | {
+      readonly kind: 'unsendable';
+      readonly why: Unsendable;
+      /** Which part of the message stands in the way. */
+      readonly about: keyof OutgoingMessage;
+      readonly detail: string;
+    };
 
 /** A conversation that is ready for MAIL FROM: connected, greeted, encrypted and authenticated as configured. */
 export interface ReadyConversation {
@@ -40,8 +63,9 @@ export interface ReadyConversation {
   readonly destination: string;
   /** Host name and address of the server. */
   readonly remoteHost: string;
+  /** One message after the other. Rejects only with what a hook threw. */
   transmit(message: OutgoingMessage, hooks: TransmissionHooks): Promise<Transmission>;
-  /** Gives the conversation back, to be used again where it can be. Exactly once, also when nothing was transmitted. */
+  /** Gives the conversation back, to be used again where it can be; also when nothing was transmitted. A second call does nothing. */
   release(): void;
 }
 
@@ -60,7 +84,10 @@ export interface NoConversation {
 export interface Mailer {
   /** Destination that mail to this domain leaves by, known without connecting. */
   destinationOf(recipientDomain: string): string;
-  /** Waits for a free conversation, at the longest until `signal` aborts (then it rejects with the signal's reason). */
+  /**
+   * Waits for a free conversation, first come first served, at the longest until `signal` aborts (then it rejects
+   * with the signal's reason). Rejects also when the mailer is closed.
+   */
   reserve(recipientDomain: string, signal: AbortSignal): Promise<ReadyConversation | NoConversation>;
   /** Ends idle conversations with QUIT and waits for the busy ones. */
   close(): Promise<void>;
