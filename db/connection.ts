@@ -1,0 +1,128 @@
+import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres';
+import pg from 'pg';
+import * as schema from './schema/index.ts';
+
+/** Where statements can be run: the pool, or the one connection of a transaction. */
+export interface Session {
+  /** Plain SQL, for locks and for what is run for every email; statements with a name are prepared once. */
+  query<Row extends pg.QueryResultRow = pg.QueryResultRow>(
+    statement: Statement,
+    values?: readonly unknown[],
+  ): Promise<Row[]>;
+  /** Drizzle over the same connection, for everything else. */
+  readonly orm: NodePgDatabase<typeof schema>;
+}
+
+/** A transaction; only such a session may take locks. */
+export interface Transaction extends Session {
+  readonly inTransaction: true;
+}
+
+export interface Database extends Session {
+  /** Runs `work` in one READ COMMITTED transaction, and again from the start after a deadlock or serialization failure. */
+  transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+  readonly pool: pg.Pool;
+  close(): Promise<void>;
+}
+
+/** A statement; `name` makes PostgreSQL plan it once for each connection. */
+export interface Statement {
+  readonly name?: string;
+  readonly text: string;
+}
+
+/** SQL of a statement that is run often enough to be worth preparing. */
+export function prepared(name: string, text: string): Statement {
+  return { name, text };
+}
+
+/** SQL of a statement that is run seldom. */
+export function plain(text: string): Statement {
+  return { text };
+}
+
+/** SQLSTATE classes after which the same work may simply be tried again: PostgreSQL manual, section 13.5. */
+const RETRYABLE = new Set(['40001', '40P01']);
+const MAX_TRIES = 5;
+
+/**
+ * Opens a pool. Connections are pipelined: statements issued without waiting for one another share a round trip and
+ * still run one after the other, each with its own snapshot.
+ *
+ * @param url `postgres://…`
+ * @param options.max connections at the most
+ */
+export function openDatabase(url: string, options: { max: number; applicationName?: string }): Database {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: options.max,
+    pipeline: true,
+    application_name: options.applicationName ?? 'heed',
+    // Long enough for a server that restarts, short enough for a request that waits on it.
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+  });
+  // A connection that breaks while idle is replaced by the pool; the next query meets the trouble, if there still is any.
+  pool.on('error', () => {});
+  const orm = drizzle(pool, { schema });
+  return {
+    pool,
+    orm,
+    query: (statement, values) => run(pool, statement, values),
+    transaction: (work) => transaction(pool, work),
+    close: () => pool.end(),
+  };
+}
+
+async function run<Row extends pg.QueryResultRow>(
+  on: pg.Pool | pg.PoolClient,
+  statement: Statement,
+  values: readonly unknown[] = [],
+): Promise<Row[]> {
+  const result = await on.query<Row>({ ...statement, values: values as unknown[] });
+  return result.rows;
+}
+
+async function transaction<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await once(pool, work);
+    } catch (error) {
+      if (tries >= MAX_TRIES || !RETRYABLE.has((error as { code?: string }).code ?? '')) throw error;
+    }
+  }
+}
+
+async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  let orm: NodePgDatabase<typeof schema> | undefined;
+  const tx: Transaction = {
+    inTransaction: true,
+    query: (statement, values) => run(client, statement, values),
+    get orm() {
+      orm ??= drizzle(client, { schema });
+      return orm;
+    },
+  };
+  try {
+    // Not awaited: it travels with the first statement of the work. Its failure shows in that statement too.
+    const begun = client.query('begin isolation level read committed');
+    begun.catch(() => {});
+    const result = await work(tx);
+    await begun;
+    const ended = await client.query('commit');
+    // PostgreSQL answers the commit of a failed transaction with ROLLBACK and no error.
+    if (ended.command !== 'COMMIT')
+      throw new Error('the transaction was rolled back, since a statement in it had failed');
+    return result;
+  } catch (error) {
+    await client.query('rollback').catch((failure: Error) => {
+      broken = failure;
+    });
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}

@@ -1,0 +1,83 @@
+import { parentDomains } from '../../domain/address.ts';
+import { plain, prepared, type Transaction } from '../connection.ts';
+
+/*
+ * The gate and every writer of flags or suppressions lock in one order: domains, prospects, addresses, then sends,
+ * each sorted, so no two of them can wait for each other in a circle. Rows are taken FOR NO KEY UPDATE by readers and
+ * writers alike: they queue fairly, where FOR SHARE would let a stream of gates starve a writer.
+ * What is decided on must be read in a statement after the one that locks: a statement keeps the snapshot it began with.
+ */
+
+const LOCK_DOMAINS_SHARED = prepared(
+  'lock_domains_shared',
+  `select pg_advisory_xact_lock_shared(hashtextextended(d, 4801)) from unnest($1::text[]) as d`,
+);
+const LOCK_DOMAIN_EXCLUSIVE = plain('select pg_advisory_xact_lock(hashtextextended($1, 4801))');
+const LOCK_PROSPECTS = prepared(
+  'lock_prospects',
+  'select id from prospect where id = any($1::uuid[]) order by id for no key update',
+);
+const LOCK_ADDRESSES = prepared(
+  'lock_addresses',
+  'select id from address where id = any($1::uuid[]) order by id for no key update',
+);
+const LOCK_SENDS = prepared(
+  'lock_sends',
+  'select id from send where id = any($1::uuid[]) order by id for no key update',
+);
+const CURRENT_PROSPECTS = prepared(
+  'current_prospects',
+  'select id from prospect where address_id = any($1::uuid[]) and deleted_at is null',
+);
+
+/** Shares every domain that a suppression of these domains' addresses could name. First of all locks. */
+export async function lockDomainsShared(tx: Transaction, domains: readonly string[]): Promise<void> {
+  await tx.query(LOCK_DOMAINS_SHARED, [parentsOf(domains)]);
+}
+
+/** Keeps every gate of the domain and below it waiting until this transaction is over. First of all locks. */
+export async function lockDomainExclusive(tx: Transaction, domain: string): Promise<void> {
+  await tx.query(LOCK_DOMAIN_EXCLUSIVE, [domain]);
+}
+
+/** After domains, before addresses. */
+export async function lockProspects(tx: Transaction, ids: readonly string[]): Promise<void> {
+  await tx.query(LOCK_PROSPECTS, [ids]);
+}
+
+/** After domains and prospects. */
+export async function lockAddresses(tx: Transaction, ids: readonly string[]): Promise<void> {
+  await tx.query(LOCK_ADDRESSES, [ids]);
+}
+
+/** Last of all locks. */
+export async function lockSends(tx: Transaction, ids: readonly string[]): Promise<void> {
+  await tx.query(LOCK_SENDS, [ids]);
+}
+
+/**
+ * Locks addresses together with the prospects whose current addresses they are (and any others named), prospects first.
+ * Where a prospect came to such an address meanwhile, the transaction is tried again from its start.
+ */
+export async function lockAddressesWithProspects(
+  tx: Transaction,
+  addressIds: readonly string[],
+  otherProspectIds: readonly string[] = [],
+): Promise<void> {
+  const before = await tx.query<{ id: string }>(CURRENT_PROSPECTS, [addressIds]);
+  const locked = new Set([...before.map((row) => row.id), ...otherProspectIds]);
+  await lockProspects(tx, [...locked]);
+  await lockAddresses(tx, addressIds);
+  const after = await tx.query<{ id: string }>(CURRENT_PROSPECTS, [addressIds]);
+  if (after.some((row) => !locked.has(row.id))) throw new Restart('a prospect came to a locked address');
+}
+
+/** Every domain that an entry could name to catch one of these domains, sorted. */
+export function parentsOf(domains: readonly string[]): string[] {
+  return [...new Set(domains.flatMap((domain) => parentDomains(domain)))].sort();
+}
+
+/** Makes `Database.transaction` begin anew, as PostgreSQL's own serialization failure does. */
+class Restart extends Error {
+  readonly code = '40001';
+}

@@ -1,0 +1,85 @@
+import { plain, type Session, type Transaction } from '../connection.ts';
+
+/** What the relay is to tell Temporal. Ids and codes only: nothing personal leaves the database. */
+export type OutboxMessage =
+  | {
+      readonly type: 'startSend';
+      readonly sendId: string;
+      readonly run: number;
+      readonly recipientDomain: string;
+    }
+  | {
+      readonly type: 'endSend';
+      readonly sendId: string;
+      readonly run: number;
+      readonly outcome: string;
+      readonly reason: string | null;
+    }
+  | { readonly type: 'retrySend'; readonly sendId: string; readonly run: number }
+  | { readonly type: 'startImport'; readonly importId: string }
+  | { readonly type: 'endImport'; readonly importId: string }
+  /** Unfinished sends to a domain that was suppressed are ended page by page, outside the writer's transaction. */
+  | { readonly type: 'endSendsOfDomain'; readonly domain: string };
+
+/** An entry as the relay takes it. Its id is the command id that makes a repeated signal harmless. */
+export interface OutboxEntry {
+  readonly id: number;
+  readonly aggregate: string;
+  readonly message: OutboxMessage;
+}
+
+/** Channel on which a commit with new entries wakes the relay. */
+export const OUTBOX_CHANNEL = 'heed_outbox';
+
+const INSERT = plain(`
+  insert into outbox (aggregate, message, created_at)
+  select e->>'aggregate', e->'message', $2 from jsonb_array_elements($1::jsonb) with ordinality as l(e, n) order by n`);
+const NOTIFY = plain(`select pg_notify('${OUTBOX_CHANNEL}', '')`);
+
+/** Adds entries in the transaction of what they tell about; the relay is woken by the commit. */
+export async function addToOutbox(
+  tx: Transaction,
+  now: Date,
+  entries: readonly { aggregate: string; message: OutboxMessage }[],
+): Promise<void> {
+  if (entries.length === 0) return;
+  await tx.query(INSERT, [JSON.stringify(entries), now]);
+  await tx.query(NOTIFY);
+}
+
+/** Aggregate of everything about one send: its entries go out in order. */
+export function sendAggregate(sendId: string): string {
+  return `send:${sendId}`;
+}
+
+const TAKE = plain(`
+  select id, aggregate, message from outbox o
+  where not exists (select 1 from outbox earlier where earlier.aggregate = o.aggregate and earlier.id < o.id)
+    and o.id > $2
+  order by id limit $1 for update skip locked`);
+const REMOVE = plain('delete from outbox where id = any($1::bigint[])');
+
+/**
+ * Takes the first undelivered entry of up to `limit` aggregates and locks them for this transaction. What another
+ * relay holds is passed over. Whatever is not removed before the commit stays for the next time.
+ */
+export async function takeFromOutbox(tx: Transaction, limit: number, afterId = 0): Promise<OutboxEntry[]> {
+  const rows = await tx.query<{ id: string; aggregate: string; message: OutboxMessage }>(TAKE, [
+    limit,
+    afterId,
+  ]);
+  return rows.map((row) => ({ id: Number(row.id), aggregate: row.aggregate, message: row.message }));
+}
+
+/** Removes entries that were delivered. */
+export async function removeFromOutbox(tx: Transaction, ids: readonly number[]): Promise<void> {
+  if (ids.length > 0) await tx.query(REMOVE, [ids]);
+}
+
+/** How many entries wait, and since when the oldest does. */
+export async function outboxBacklog(on: Session): Promise<{ entries: number; oldestAt: Date | null }> {
+  const [row] = await on.query<{ entries: string; oldest: Date | null }>(
+    plain('select count(*) as entries, min(created_at) as oldest from outbox'),
+  );
+  return { entries: Number(row?.entries ?? 0), oldestAt: row?.oldest ?? null };
+}

@@ -1,0 +1,364 @@
+import { v7 as uuidv7 } from 'uuid';
+import type { ParsedAddress } from '../../domain/address.ts';
+import type { EmailKind, Origin, SendState } from '../../domain/words.ts';
+import { type Database, plain, prepared, type Session, type Transaction } from '../connection.ts';
+import { type AddressHasher, ensureAddress } from './addresses.ts';
+import { addAuditEntries } from './audit.ts';
+import { endSends, isResting } from './ending.ts';
+import { readSendFacts, type SendFacts } from './facts.ts';
+import { lockProspects, lockSends } from './locks.ts';
+import { addToOutbox, sendAggregate } from './outbox.ts';
+import { startNextRun } from './runs.ts';
+
+/** What a caller asks for. */
+export interface SendRequest {
+  readonly emailId: string;
+  readonly prospectId: string;
+  readonly listId?: string | null;
+  /** The caller's key (I2): the same key and request give the same send, whatever happened in between. */
+  readonly idempotencyKey?: string | null;
+  /** Tells the same request from another one under the same key. */
+  readonly requestHash?: Buffer | null;
+  /** A test send: the prospect's fields, sent to this address instead. */
+  readonly testTo?: ParsedAddress;
+}
+
+export type CreatedSend =
+  | { readonly kind: 'created' | 'existing'; readonly sendId: string }
+  /** The key was used for another request. */
+  | { readonly kind: 'key_conflict' }
+  | { readonly kind: 'no_email' | 'no_prospect' | 'no_list' };
+
+const BY_KEY = plain('select id, request_hash from send where idempotency_key = $1');
+const EMAIL = plain('select kind, version from email where id = $1 and archived_at is null');
+const LIST = plain('select 1 from list where id = $1');
+const PROSPECT = plain(`
+  select p.address_id, p.email, a.domain from prospect p join address a on a.id = p.address_id
+  where p.id = $1 and p.deleted_at is null`);
+const SCHEDULE = plain('select schedule_seconds from setting');
+const INSERT = plain(`
+  insert into send (id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, list_id, test,
+    idempotency_key, request_hash, message_id, schedule_seconds, state, created_at)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'queued', $15)
+  on conflict (idempotency_key) where idempotency_key is not null do nothing returning id`);
+
+/**
+ * Makes a send with its outbox entry, so that its workflow is started even if everything dies right after the commit.
+ * Whether it may be sent is not asked here: the gate decides when its attempt begins.
+ *
+ * @param messageIdDomain right side of the Message-ID (RFC 5322 section 3.6.4)
+ */
+export async function createSend(
+  tx: Transaction,
+  hasher: AddressHasher,
+  now: Date,
+  request: SendRequest,
+  messageIdDomain: string,
+): Promise<CreatedSend> {
+  const key = request.idempotencyKey ?? null;
+  if (key !== null) {
+    const existing = await findByKey(tx, key, request.requestHash ?? null);
+    if (existing !== null) return existing;
+  }
+  // Held until the commit: a change of the address waits and then finds this send, to cancel it (I4).
+  await lockProspects(tx, [request.prospectId]);
+  const [[email], [prospect], [schedule], lists] = await Promise.all([
+    tx.query<{ kind: EmailKind; version: number }>(EMAIL, [request.emailId]),
+    tx.query<{ address_id: string; email: string; domain: string }>(PROSPECT, [request.prospectId]),
+    tx.query<{ schedule_seconds: number[] }>(SCHEDULE),
+    tx.query(LIST, [request.listId ?? null]),
+  ]);
+  if (email === undefined) return { kind: 'no_email' };
+  if (prospect === undefined) return { kind: 'no_prospect' };
+  if (request.listId && lists.length === 0) return { kind: 'no_list' };
+  const to = request.testTo;
+  const id = uuidv7();
+  const recipientDomain = to?.domain ?? prospect.domain;
+  const inserted = await tx.query(INSERT, [
+    id,
+    request.emailId,
+    email.version,
+    email.kind,
+    request.prospectId,
+    to === undefined ? prospect.address_id : await ensureAddress(tx, hasher, now, to),
+    to?.given ?? prospect.email,
+    recipientDomain,
+    request.listId ?? null,
+    to !== undefined,
+    key,
+    request.requestHash ?? null,
+    `<${id}@${messageIdDomain}>`,
+    JSON.stringify(schedule!.schedule_seconds),
+    now,
+  ]);
+  // Somebody else came first with the same key, and has committed by now.
+  if (inserted.length === 0) return (await findByKey(tx, key!, request.requestHash ?? null))!;
+  await addToOutbox(tx, now, [
+    { aggregate: sendAggregate(id), message: { type: 'startSend', sendId: id, run: 1, recipientDomain } },
+  ]);
+  return { kind: 'created', sendId: id };
+}
+
+async function findByKey(
+  tx: Transaction,
+  key: string,
+  requestHash: Buffer | null,
+): Promise<CreatedSend | null> {
+  const [row] = await tx.query<{ id: string; request_hash: Buffer | null }>(BY_KEY, [key]);
+  if (row === undefined) return null;
+  const same = row.request_hash === null ? requestHash === null : requestHash?.equals(row.request_hash);
+  return same ? { kind: 'existing', sendId: row.id } : { kind: 'key_conflict' };
+}
+
+/** Everything that an attempt needs and that does not decide whether it may begin. */
+export interface SendToAttempt {
+  readonly sendId: string;
+  readonly run: number;
+  readonly state: SendState;
+  readonly prospectId: string;
+  readonly addressId: string;
+  readonly recipient: string | null;
+  readonly recipientDomain: string;
+  readonly messageId: string;
+  readonly createdAt: Date;
+  readonly email: {
+    readonly id: string;
+    readonly version: number;
+    readonly subject: string;
+    readonly fromName: string | null;
+    readonly fromAddress: string;
+    readonly replyTo: string | null;
+    readonly html: string | null;
+    readonly text: string | null;
+  };
+  /** Row of the prospect as the merge fields see it. */
+  readonly prospect: Readonly<Record<string, unknown>>;
+}
+
+const LOAD = prepared(
+  'send_to_attempt',
+  `select s.run, s.state, s.prospect_id, s.address_id, s.recipient, s.recipient_domain, s.message_id, s.created_at,
+     v.email_id, v.version, v.subject, v.from_name, v.from_address, v.reply_to, v.html, v.text,
+     p.email, p.first_name, p.last_name, p.company, p.title, p.phone, p.country, p.state as prospect_state, p.city, p.postal_code,
+     p.website, p.lead_source, p.time_zone, p.custom
+   from send s join email_version v on v.email_id = s.email_id and v.version = s.email_version
+   join prospect p on p.id = s.prospect_id
+   where s.id = $1`,
+);
+
+/** @returns `null` where there is no such send */
+export async function loadSendToAttempt(on: Session, sendId: string): Promise<SendToAttempt | null> {
+  const [row] = await on.query<Record<string, never>>(LOAD, [sendId]);
+  if (row === undefined) return null;
+  return {
+    sendId,
+    run: row.run!,
+    state: row.state!,
+    prospectId: row.prospect_id!,
+    addressId: row.address_id!,
+    recipient: row.recipient!,
+    recipientDomain: row.recipient_domain!,
+    messageId: row.message_id!,
+    createdAt: row.created_at!,
+    email: {
+      id: row.email_id!,
+      version: row.version!,
+      subject: row.subject!,
+      fromName: row.from_name!,
+      fromAddress: row.from_address!,
+      replyTo: row.reply_to!,
+      html: row.html!,
+      text: row.text!,
+    },
+    prospect: { ...(row as object), state: row.prospect_state },
+  };
+}
+
+const HOLD_SEND = plain(`
+  update send set state = 'held', next_attempt_at = $2
+  where id = $1 and run = $3 and state in ('queued', 'waiting', 'held')`);
+
+/** The way out is held back: nothing was attempted, and the send waits for it. */
+export async function holdSend(on: Session, sendId: string, run: number, until: Date): Promise<void> {
+  await on.query(HOLD_SEND, [sendId, until, run]);
+}
+
+const REQUEST_CANCEL = plain('update send set cancel_requested_at = $2 where id = $1');
+
+export type CommandResult = 'done' | 'requested' | 'already_final' | 'not_found';
+
+/**
+ * Cancels a send. One whose attempt is in the air ends with that attempt, unless it is delivered.
+ *
+ * @returns `requested` where an attempt is in the air
+ */
+export async function cancelSend(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  sendId: string,
+): Promise<CommandResult> {
+  const send = await lockAndRead(tx, sendId);
+  if (send === null) return 'not_found';
+  if (send.state === 'final') return 'already_final';
+  return cancelLocked(tx, origin, now, [send], origin.reason ?? 'cancelled');
+}
+
+const UNFINISHED_OF_PROSPECTS = plain(
+  `select id from send where prospect_id = any($1::uuid[]) and state <> 'final' and not test`,
+);
+
+/** Cancels all that is unfinished for these prospects, whose locks the caller holds (I4). */
+export async function cancelSendsOfProspects(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  prospectIds: readonly string[],
+  reason: string,
+): Promise<void> {
+  const rows = await tx.query<{ id: string }>(UNFINISHED_OF_PROSPECTS, [prospectIds]);
+  if (rows.length === 0) return;
+  const ids = rows.map((row) => row.id);
+  await lockSends(tx, ids);
+  const sends = await readSendFacts(tx, ids, []);
+  await cancelLocked(
+    tx,
+    origin,
+    now,
+    sends.filter((send) => send.state !== 'final'),
+    reason,
+  );
+}
+
+async function cancelLocked(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  sends: readonly SendFacts[],
+  reason: string,
+): Promise<CommandResult> {
+  const resting = sends.filter(isResting);
+  await endSends(
+    tx,
+    origin,
+    now,
+    'cancelled',
+    resting.map((send) => ({ send, reason })),
+  );
+  const inTheAir = sends.filter((send) => !isResting(send));
+  for (const send of inTheAir) await tx.query(REQUEST_CANCEL, [send.id, now]);
+  return inTheAir.length > 0 ? 'requested' : 'done';
+}
+
+/**
+ * Asks the workflow of a waiting or held send to try now.
+ *
+ * @returns `already_final` also where an attempt is in the air: there is nothing to hurry
+ */
+export async function requestRetry(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  sendId: string,
+): Promise<CommandResult> {
+  const send = await lockAndRead(tx, sendId);
+  if (send === null) return 'not_found';
+  if (!isResting(send)) return 'already_final';
+  await addToOutbox(tx, now, [
+    { aggregate: sendAggregate(send.id), message: { type: 'retrySend', sendId: send.id, run: send.run } },
+  ]);
+  await addAuditEntries(tx, origin, now, [
+    {
+      action: 'send.retry_requested',
+      sendId: send.id,
+      prospectId: send.prospectId,
+      addressId: send.addressId,
+    },
+  ]);
+  return 'done';
+}
+
+const SETTLE_DELIVERED = plain(
+  `update send set outcome = 'delivered', outcome_reason = 'settled', finished_at = $2 where id = $1`,
+);
+const SEND_AGAIN = plain(`
+  update send set state = 'queued', outcome = null, outcome_reason = null, finished_at = null, next_attempt_at = null,
+    next_slot = null, slot = -1, schedule_started_at = null, cancel_requested_at = null
+  where id = $1`);
+
+export type SettleResult = 'done' | 'not_unknown' | 'not_found';
+
+/**
+ * Settles a send whose outcome is unknown (I2): a person knows that it was delivered, or wants it sent again through the
+ * gate under the same Message-ID, with a schedule that starts afresh.
+ */
+export async function settleSend(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  sendId: string,
+  as: 'delivered' | 'resend',
+): Promise<SettleResult> {
+  const send = await lockAndRead(tx, sendId);
+  if (send === null) return 'not_found';
+  if (send.outcome !== 'unknown') return 'not_unknown';
+  if (as === 'delivered') {
+    await tx.query(SETTLE_DELIVERED, [send.id, now]);
+  } else {
+    await tx.query(SEND_AGAIN, [send.id]);
+    await startNextRun(tx, now, send);
+  }
+  await addAuditEntries(tx, origin, now, [
+    {
+      action: as === 'delivered' ? 'send.settled' : 'send.resent',
+      sendId: send.id,
+      prospectId: send.prospectId,
+      addressId: send.addressId,
+      before: { state: 'final', outcome: 'unknown' },
+      after: as === 'delivered' ? { state: 'final', outcome: 'delivered' } : { state: 'queued' },
+    },
+  ]);
+  return 'done';
+}
+
+const READ_DOMAIN = plain('select recipient_domain from send where id = $1');
+
+async function lockAndRead(tx: Transaction, sendId: string): Promise<SendFacts | null> {
+  const [row] = await tx.query<{ recipient_domain: string }>(READ_DOMAIN, [sendId]);
+  if (row === undefined) return null;
+  await lockSends(tx, [sendId]);
+  const [send] = await readSendFacts(tx, [sendId], [row.recipient_domain]);
+  return send ?? null;
+}
+
+const UNFINISHED = plain(
+  `select id, run from send where state <> 'final' and id > $1 and created_at < $2 order by id limit $3`,
+);
+
+/** A page of unfinished sends, in the order of their ids, for the sweep that looks for lost workflows. */
+export async function readUnfinishedSends(
+  on: Session,
+  afterId: string,
+  createdBefore: Date,
+  limit: number,
+): Promise<{ id: string; run: number }[]> {
+  return on.query<{ id: string; run: number }>(UNFINISHED, [afterId, createdBefore, limit]);
+}
+
+/**
+ * Gives a send a new workflow where it is unfinished, still on this run, and nothing about it waits in the outbox.
+ *
+ * @returns whether it did
+ */
+export async function restartSend(db: Database, now: Date, sendId: string, run: number): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    const send = await lockAndRead(tx, sendId);
+    if (send === null || send.state === 'final' || send.run !== run) return false;
+    const [entry] = await tx.query(plain('select 1 from outbox where aggregate = $1 limit 1'), [
+      sendAggregate(sendId),
+    ]);
+    if (entry !== undefined) return false;
+    await startNextRun(tx, now, send);
+    return true;
+  });
+}

@@ -1,0 +1,75 @@
+import { timingSafeEqual } from 'node:crypto';
+import { DEFAULT_OFFSETS_SECONDS } from '../../domain/retrySchedule.ts';
+import type { Origin } from '../../domain/words.ts';
+import { type Database, plain, type Session, type Transaction } from '../connection.ts';
+import type { AddressHasher } from './addresses.ts';
+import { addAuditEntries } from './audit.ts';
+
+/** The account's settings. */
+export interface Settings {
+  /** Offsets of the attempts from the first one, in seconds; a send keeps those that held when it was made. */
+  readonly scheduleSeconds: readonly number[];
+  /** Consecutive exhausted sends that set Bounced; 0 = never (I5). */
+  readonly softBounceLimit: number;
+  /** Whether transactional mail passes an opt-out. Nothing else can be passed. */
+  readonly transactionalPassesOptOut: boolean;
+}
+
+const KEY_CHECK_TEXT = 'heed address key check';
+
+const READ = plain('select schedule_seconds, soft_bounce_limit, transactional_passes_opt_out from setting');
+const CREATE = plain(`
+  insert into setting (id, schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, address_key_check, updated_at)
+  values (1, $1, 5, false, $2, $3) on conflict (id) do nothing`);
+const READ_KEY_CHECK = plain('select address_key_check from setting');
+const UPDATE = plain(`
+  update setting set schedule_seconds = $1, soft_bounce_limit = $2, transactional_passes_opt_out = $3, updated_at = $4`);
+
+/**
+ * Makes the settings with their defaults where there are none yet.
+ *
+ * @throws where the database was made with another address key: suppressed addresses would not be recognised
+ */
+export async function prepareSettings(db: Database, hasher: AddressHasher, now: Date): Promise<void> {
+  const check = hasher.hash(KEY_CHECK_TEXT);
+  await db.query(CREATE, [JSON.stringify(DEFAULT_OFFSETS_SECONDS), check, now]);
+  const [row] = await db.query<{ address_key_check: Buffer }>(READ_KEY_CHECK);
+  if (row === undefined || !timingSafeEqual(row.address_key_check, check)) {
+    throw new Error(
+      'HEED_ADDRESS_KEY is not the key that this database was made with; with another key no suppressed address would be recognised. Set the old key.',
+    );
+  }
+}
+
+export async function readSettings(on: Session): Promise<Settings> {
+  const [row] = await on.query<{
+    schedule_seconds: number[];
+    soft_bounce_limit: number;
+    transactional_passes_opt_out: boolean;
+  }>(READ);
+  if (row === undefined) throw new Error('the account has no settings yet; they are made when Heed starts');
+  return {
+    scheduleSeconds: row.schedule_seconds,
+    softBounceLimit: row.soft_bounce_limit,
+    transactionalPassesOptOut: row.transactional_passes_opt_out,
+  };
+}
+
+/** Changes settings; sends that were made before keep their schedule. */
+export async function changeSettings(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  change: Partial<Settings>,
+): Promise<Settings> {
+  const before = await readSettings(tx);
+  const after = { ...before, ...change };
+  await tx.query(UPDATE, [
+    JSON.stringify(after.scheduleSeconds),
+    after.softBounceLimit,
+    after.transactionalPassesOptOut,
+    now,
+  ]);
+  await addAuditEntries(tx, origin, now, [{ action: 'setting.changed', before, after }]);
+  return after;
+}

@@ -1,0 +1,197 @@
+import { v7 as uuidv7 } from 'uuid';
+import type { Origin, SuppressionReason } from '../../domain/words.ts';
+import { plain, type Transaction } from '../connection.ts';
+import { type AuditFact, addAuditEntries } from './audit.ts';
+import { endSuppressedSends } from './ending.ts';
+import { lockAddressesWithProspects, lockDomainExclusive } from './locks.ts';
+import { addToOutbox } from './outbox.ts';
+
+/** One reason on one address; with a list it holds for that list alone. */
+export interface SuppressionEntry {
+  readonly addressId: string;
+  readonly reason: SuppressionReason;
+  readonly listId?: string | null;
+  readonly note?: string | null;
+}
+
+const INSERT = plain(`
+  insert into suppression (id, address_id, reason, list_id, way, actor, note, created_at)
+  select e.id, e.address_id, e.reason, e.list_id, $2, $3, e.note, $4
+  from jsonb_to_recordset($1::jsonb) as e(id uuid, address_id uuid, reason text, list_id uuid, note text)
+  on conflict do nothing returning address_id, reason, list_id`);
+const DELETE = plain(`
+  delete from suppression s using jsonb_to_recordset($1::jsonb) as e(address_id uuid, reason text, list_id uuid)
+  where s.address_id = e.address_id and s.reason = e.reason and s.list_id is not distinct from e.list_id
+  returning s.address_id, s.reason, s.list_id`);
+const SET_EMAIL_OPT_OUT = plain(`
+  update prospect set email_opt_out = $2, version = version + 1, updated_at = $3
+  where address_id = any($1::uuid[]) and deleted_at is null and email_opt_out <> $2 returning id, address_id`);
+const SET_BOUNCED = plain(`
+  update prospect set bounced = $2, version = version + 1, updated_at = $3
+  where address_id = any($1::uuid[]) and deleted_at is null and bounced <> $2 returning id, address_id`);
+
+interface Changed extends Record<string, unknown> {
+  address_id: string;
+  reason: SuppressionReason;
+  list_id: string | null;
+}
+
+/**
+ * Puts addresses on the Global Suppression List (or suppresses them for a list), sets the flags that go with it, writes
+ * it all down, and ends the waiting sends that it applies to. What holds already is left as it is.
+ *
+ * The flags follow the reasons: `opt_out` sets Email Opt Out and `bounced` sets Bounced of the prospect whose current
+ * address it is, and no reason ever touches the other flag (I3).
+ *
+ * @returns how many entries were new
+ */
+export async function addSuppressions(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  entries: readonly SuppressionEntry[],
+): Promise<number> {
+  if (entries.length === 0) return 0;
+  const addressIds = [...new Set(entries.map((entry) => entry.addressId))];
+  await lockAddressesWithProspects(tx, addressIds);
+  return addSuppressionsLocked(tx, origin, now, entries);
+}
+
+/** {@link addSuppressions} for a caller that holds the locks of the addresses and their prospects already. */
+export async function addSuppressionsLocked(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  entries: readonly SuppressionEntry[],
+): Promise<number> {
+  const rows = entries.map((entry) => ({
+    id: uuidv7(),
+    address_id: entry.addressId,
+    reason: entry.reason,
+    list_id: entry.listId ?? null,
+    note: entry.note ?? null,
+  }));
+  const added = await tx.query<Changed>(INSERT, [JSON.stringify(rows), origin.way, origin.actor, now]);
+  const flags = await setFlags(tx, now, globally(entries), true);
+  await addAuditEntries(tx, origin, now, [
+    ...added.map((row) => suppressionFact('suppression.added', row)),
+    ...flags,
+  ]);
+  await endSuppressedSends(tx, origin, now, { addressIds: [...new Set(added.map((row) => row.address_id))] });
+  return added.length;
+}
+
+/**
+ * Takes reasons off addresses, and no other reason with them; the flag that goes with a reason is cleared (I3, I4).
+ *
+ * @returns how many entries there were
+ */
+export async function removeSuppressions(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  entries: readonly Omit<SuppressionEntry, 'note'>[],
+): Promise<number> {
+  if (entries.length === 0) return 0;
+  await lockAddressesWithProspects(tx, [...new Set(entries.map((entry) => entry.addressId))]);
+  const rows = entries.map((entry) => ({
+    address_id: entry.addressId,
+    reason: entry.reason,
+    list_id: entry.listId ?? null,
+  }));
+  const removed = await tx.query<Changed>(DELETE, [JSON.stringify(rows)]);
+  const flags = await setFlags(tx, now, globally(entries), false);
+  await addAuditEntries(tx, origin, now, [
+    ...removed.map((row) => suppressionFact('suppression.removed', row)),
+    ...flags,
+  ]);
+  return removed.length;
+}
+
+function globally<Entry extends Omit<SuppressionEntry, 'note'>>(entries: readonly Entry[]): Entry[] {
+  return entries.filter((entry) => !entry.listId);
+}
+
+async function setFlags(
+  tx: Transaction,
+  now: Date,
+  entries: readonly Omit<SuppressionEntry, 'note'>[],
+  value: boolean,
+): Promise<AuditFact[]> {
+  const facts: AuditFact[] = [];
+  for (const [reason, flag, statement] of [
+    ['opt_out', 'emailOptOut', SET_EMAIL_OPT_OUT],
+    ['bounced', 'bounced', SET_BOUNCED],
+  ] as const) {
+    const addressIds = entries.filter((entry) => entry.reason === reason).map((entry) => entry.addressId);
+    if (addressIds.length === 0) continue;
+    const changed = await tx.query<{ id: string; address_id: string }>(statement, [addressIds, value, now]);
+    facts.push(
+      ...changed.map((row) => ({
+        action: 'flag.changed' as const,
+        prospectId: row.id,
+        addressId: row.address_id,
+        subject: flag,
+        before: !value,
+        after: value,
+      })),
+    );
+  }
+  return facts;
+}
+
+function suppressionFact(action: 'suppression.added' | 'suppression.removed', row: Changed): AuditFact {
+  const held = action === 'suppression.added' ? 'after' : 'before';
+  return {
+    action,
+    addressId: row.address_id,
+    subject: row.reason,
+    [held]: row.list_id === null ? { reason: row.reason } : { reason: row.reason, listId: row.list_id },
+  };
+}
+
+const INSERT_DOMAIN = plain(`
+  insert into domain_suppression (id, domain, way, actor, note, created_at) values ($1, $2, $3, $4, $5, $6)
+  on conflict (domain) do nothing returning id`);
+const DELETE_DOMAIN = plain('delete from domain_suppression where domain = $1 returning id');
+
+/**
+ * Suppresses a whole domain and everything below it. Its waiting sends are ended page by page right after the commit.
+ *
+ * @param domain in A-labels, as `parseDomain` gives it
+ * @returns false where it was suppressed already
+ */
+export async function addDomainSuppression(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  domain: string,
+  note: string | null,
+): Promise<boolean> {
+  await lockDomainExclusive(tx, domain);
+  const added = await tx.query(INSERT_DOMAIN, [uuidv7(), domain, origin.way, origin.actor, note, now]);
+  if (added.length === 0) return false;
+  await addAuditEntries(tx, origin, now, [
+    { action: 'domain_suppression.added', subject: domain, after: { reason: 'manual' } },
+  ]);
+  await addToOutbox(tx, now, [
+    { aggregate: `domain:${domain}`, message: { type: 'endSendsOfDomain', domain } },
+  ]);
+  return true;
+}
+
+/** @returns false where it was not suppressed */
+export async function removeDomainSuppression(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  domain: string,
+): Promise<boolean> {
+  await lockDomainExclusive(tx, domain);
+  const removed = await tx.query(DELETE_DOMAIN, [domain]);
+  if (removed.length === 0) return false;
+  await addAuditEntries(tx, origin, now, [
+    { action: 'domain_suppression.removed', subject: domain, before: { reason: 'manual' } },
+  ]);
+  return true;
+}

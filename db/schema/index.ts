@@ -1,0 +1,4 @@
+export * from './operations.ts';
+export * from './people.ts';
+export * from './send.ts';
+export * from './suppression.ts';

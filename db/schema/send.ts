@@ -1,0 +1,156 @@
+import { sql } from 'drizzle-orm';
+import {
+  bigint,
+  boolean,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  text,
+  uniqueIndex,
+  uuid,
+} from 'drizzle-orm/pg-core';
+import { CATEGORIES } from '../../domain/bounce/verdict.ts';
+import {
+  ATTEMPT_OUTCOMES,
+  ATTEMPT_STATES,
+  ATTEMPT_TRIGGERS,
+  EMAIL_KINDS,
+  SEND_OUTCOMES,
+  SEND_STATES,
+} from '../../domain/words.ts';
+import { address, at, bytea, list, prospect } from './people.ts';
+
+/** The content of what is sent; each change of it is a new version. */
+export const email = pgTable('email', {
+  id: uuid('id').primaryKey(),
+  name: text('name').notNull(),
+  kind: text('kind', { enum: EMAIL_KINDS }).notNull(),
+  version: integer('version').notNull(),
+  createdAt: at('created_at').notNull(),
+  updatedAt: at('updated_at').notNull(),
+  archivedAt: at('archived_at'),
+});
+
+/** One version of an email's content; never changed, since sends name it. */
+export const emailVersion = pgTable(
+  'email_version',
+  {
+    emailId: uuid('email_id')
+      .notNull()
+      .references(() => email.id),
+    version: integer('version').notNull(),
+    subject: text('subject').notNull(),
+    fromName: text('from_name'),
+    fromAddress: text('from_address').notNull(),
+    replyTo: text('reply_to'),
+    html: text('html'),
+    text: text('text'),
+    createdAt: at('created_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.emailId, t.version] })],
+);
+
+/** One email to one prospect (I2), with the address it keeps (I4). */
+export const send = pgTable(
+  'send',
+  {
+    id: uuid('id').primaryKey(),
+    emailId: uuid('email_id').notNull(),
+    emailVersion: integer('email_version').notNull(),
+    kind: text('kind', { enum: EMAIL_KINDS }).notNull(),
+    /** Whose fields fill the merge fields; for a test send not the person it goes to. */
+    prospectId: uuid('prospect_id')
+      .notNull()
+      .references(() => prospect.id),
+    addressId: uuid('address_id')
+      .notNull()
+      .references(() => address.id),
+    /** The address as given; cleared when the person is erased. */
+    recipient: text('recipient'),
+    recipientDomain: text('recipient_domain').notNull(),
+    /** The list that it is sent to, where there is one: unsubscribing from that list stops it. */
+    listId: uuid('list_id').references(() => list.id),
+    /** A test send goes to a colleague's address with a prospect's fields and counts for nothing. */
+    test: boolean('test').notNull().default(false),
+    idempotencyKey: text('idempotency_key'),
+    requestHash: bytea('request_hash'),
+    messageId: text('message_id').notNull(),
+    /** Offsets of the attempts from the first one, in seconds. */
+    scheduleSeconds: jsonb('schedule_seconds').$type<number[]>().notNull(),
+    state: text('state', { enum: SEND_STATES }).notNull(),
+    outcome: text('outcome', { enum: SEND_OUTCOMES }),
+    /** Why it ended so, in codes: a suppression's causes, a category, who cancelled. */
+    outcomeReason: text('outcome_reason'),
+    /** Whether its end counts against nobody because it was a fault of ours (I5). */
+    faultOurs: boolean('fault_ours').notNull().default(false),
+    /** Which workflow run owns it: 1 is `emailSend:<id>`, n is `emailSend:<id>:<n>`. */
+    run: integer('run').notNull().default(1),
+    attemptCount: integer('attempt_count').notNull().default(0),
+    /** Index of the schedule's offset that was used last; -1 before the first. */
+    slot: integer('slot').notNull().default(-1),
+    /** When the schedule began to run: the first attempt, or the first one after it was sent again by hand. */
+    scheduleStartedAt: at('schedule_started_at'),
+    firstAttemptAt: at('first_attempt_at'),
+    nextAttemptAt: at('next_attempt_at'),
+    /** Index of the offset that the next attempt uses. */
+    nextSlot: integer('next_slot'),
+    cancelRequestedAt: at('cancel_requested_at'),
+    createdAt: at('created_at').notNull(),
+    finishedAt: at('finished_at'),
+  },
+  (t) => [
+    uniqueIndex('send_idempotency').on(t.idempotencyKey).where(sql`idempotency_key is not null`),
+    index('send_unfinished_address').on(t.addressId).where(sql`state <> 'final'`),
+    index('send_unfinished_prospect').on(t.prospectId).where(sql`state <> 'final'`),
+    index('send_unfinished_domain')
+      .using('btree', sql`reverse(recipient_domain) text_pattern_ops`)
+      .where(sql`state <> 'final'`),
+    index('send_unfinished').on(t.id).where(sql`state <> 'final'`),
+    index('send_address_finals').on(t.addressId, t.firstAttemptAt).where(sql`state = 'final'`),
+    index('send_prospect').on(t.prospectId, t.id),
+    index('send_state').on(t.state, t.outcome, t.id),
+    index('send_email').on(t.emailId, t.id),
+  ],
+);
+
+/** One try to deliver a send. `epoch` tells who owns it: whoever does not hold it may not transmit. */
+export const attempt = pgTable(
+  'attempt',
+  {
+    sendId: uuid('send_id')
+      .notNull()
+      .references(() => send.id),
+    number: integer('number').notNull(),
+    epoch: integer('epoch').notNull(),
+    state: text('state', { enum: ATTEMPT_STATES }).notNull(),
+    trigger: text('trigger', { enum: ATTEMPT_TRIGGERS }).notNull(),
+    outcome: text('outcome', { enum: ATTEMPT_OUTCOMES }),
+    category: text('category', { enum: CATEGORIES }),
+    faultOurs: boolean('fault_ours').notNull().default(false),
+    rule: text('rule'),
+    phase: text('phase'),
+    replyCode: integer('reply_code'),
+    enhancedCode: text('enhanced_code'),
+    replyText: text('reply_text'),
+    remoteHost: text('remote_host'),
+    gatedAt: at('gated_at').notNull(),
+    handingOverAt: at('handing_over_at'),
+    finishedAt: at('finished_at'),
+    nextAttemptAt: at('next_attempt_at'),
+  },
+  (t) => [primaryKey({ columns: [t.sendId, t.number] })],
+);
+
+/** What the relay has yet to tell Temporal; entries of one aggregate go out in the order of their ids. */
+export const outbox = pgTable(
+  'outbox',
+  {
+    id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    aggregate: text('aggregate').notNull(),
+    message: jsonb('message').$type<import('../queries/outbox.ts').OutboxMessage>().notNull(),
+    createdAt: at('created_at').notNull(),
+  },
+  (t) => [index('outbox_aggregate').on(t.aggregate, t.id)],
+);
