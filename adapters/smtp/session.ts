@@ -1,0 +1,290 @@
+import type { SmtpPhase, SmtpReply } from '../../domain/bounce/verdict.ts';
+import type { OutgoingMessage, Transmission, TransmissionHooks, Unsendable } from '../mailer/mailer.ts';
+import { malformedMailbox, needsSmtpUtf8 } from './address.ts';
+import { type WireContent, wireContent } from './content.ts';
+import type { Extensions } from './extensions.ts';
+import { quit } from './quit.ts';
+import type { ServerReply } from './replyParser.ts';
+import type { SmtpTimeouts } from './timeouts.ts';
+import type { Received, Wire } from './wire.ts';
+
+/** Content up to this many octets goes out with its final dot in one write. */
+const ONE_WRITE_OCTETS = 16_384;
+
+/** Larger content goes out in blocks, each with a deadline of its own (RFC 5321 section 4.5.3.2.5). */
+const BLOCK_OCTETS = 65_536;
+
+type Step =
+  | { readonly passed: true; readonly reply: ServerReply }
+  | { readonly passed: false; readonly end: Transmission };
+
+interface Prepared {
+  readonly envelope: readonly [mail: string, rcpt: string];
+  readonly content: WireContent;
+}
+
+/** An open, greeted and authenticated SMTP connection: message after message until either side ends it. */
+export class SmtpSession {
+  /** Host name and address of the server. */
+  readonly remoteHost: string;
+  readonly #wire: Wire;
+  readonly #extensions: Extensions;
+  readonly #timeouts: SmtpTimeouts;
+  #transmitting = false;
+  /** A transaction was left open; the server has to forget it before the next one. */
+  #unfinished = false;
+  /** Replies to pipelined commands that are still to come and of no interest. */
+  #owed = 0;
+
+  constructor(wire: Wire, extensions: Extensions, timeouts: SmtpTimeouts, remoteHost: string) {
+    this.#wire = wire;
+    this.#extensions = extensions;
+    this.#timeouts = timeouts;
+    this.remoteHost = remoteHost;
+  }
+
+  /** Whether another message can be tried: connected, and the server said nothing that it was not asked for. */
+  get usable(): boolean {
+    return !this.#transmitting && this.#wire.ended === null && (this.#owed > 0 || !this.#wire.hasInput);
+  }
+
+  /** Whether {@link reset} has to come before the next message. */
+  get unfinished(): boolean {
+    return this.#unfinished;
+  }
+
+  /** Calls back once when the connection ends, whoever ended it. */
+  onEnd(listener: () => void): void {
+    this.#wire.onEnd(listener);
+  }
+
+  /**
+   * One mail transaction (RFC 5321 section 3.3) for one recipient. Commands before the hand-over are pipelined where
+   * the server allows it (RFC 2920); DATA waits for `beforeHandOver`, since a server that has said 354 may take an
+   * aborted connection for the end of a message.
+   */
+  async transmit(message: OutgoingMessage, hooks: TransmissionHooks): Promise<Transmission> {
+    if (this.#transmitting) throw new Error('An SMTP session carries one message at a time.');
+    this.#transmitting = true;
+    try {
+      return await this.#transaction(message, hooks);
+    } catch (error) {
+      this.destroy('a hook of the transmission failed');
+      throw error;
+    } finally {
+      this.#transmitting = false;
+    }
+  }
+
+  /** Makes the server forget an open transaction with RSET. `false`: the session is over. */
+  async reset(): Promise<boolean> {
+    while (this.#owed > 0 && this.#wire.ended === null) {
+      await this.#wire.receive(this.#timeouts.reset);
+      this.#owed--;
+    }
+    if (!(await this.#ask('RSET'))) return false;
+    this.#unfinished = false;
+    return true;
+  }
+
+  /** Asks whether the server is still there, with NOOP. `false`: the session is over. */
+  probe(): Promise<boolean> {
+    return this.#ask('NOOP');
+  }
+
+  /** Ends the session politely; resolves when the connection is gone. */
+  quit(): Promise<void> {
+    return quit(this.#wire, this.#timeouts.quit);
+  }
+
+  /** Drops the connection. */
+  destroy(reason: string): void {
+    this.#wire.end(reason);
+  }
+
+  async #transaction(message: OutgoingMessage, hooks: TransmissionHooks): Promise<Transmission> {
+    const prepared = this.#prepare(message);
+    if ('kind' in prepared) return prepared;
+    if (this.#unfinished) await this.reset();
+    const early = this.#spokeEarly('mail');
+    if (early !== null) return early;
+    if (!hooks.mayBegin()) return { kind: 'not_begun', why: 'gate_expired' };
+
+    const refusal = await this.#sendEnvelope(prepared.envelope);
+    if (refusal !== null) return refusal;
+
+    const owned = await this.#askOwner(hooks);
+    const meanwhile = this.#spokeEarly('data');
+    if (owned === 'no') return { kind: 'not_begun', why: 'ownership_lost' };
+    if (owned === 'late') {
+      return this.#broken('data', `beforeHandOver gave no answer within ${this.#timeouts.handOver} ms`);
+    }
+    if (meanwhile !== null) return meanwhile;
+
+    this.#wire.write('DATA\r\n');
+    const data = await this.#expect('data', 3);
+    if (!data.passed) return data.end;
+    return this.#sendContent(prepared.content);
+  }
+
+  /** What of RFC 5321 and its extensions can be decided before the server is asked. */
+  #prepare(message: OutgoingMessage): Prepared | Transmission {
+    const { from, to } = message;
+    const malformedFrom = from === '' ? null : malformedMailbox(from);
+    if (malformedFrom !== null) return unsendable('address_malformed', 'from', malformedFrom);
+    const malformedTo = malformedMailbox(to);
+    if (malformedTo !== null) return unsendable('address_malformed', 'to', malformedTo);
+
+    const { smtpUtf8, eightBitMime, size } = this.#extensions;
+    const international = needsSmtpUtf8(from) || needsSmtpUtf8(to);
+    if (international && !smtpUtf8) {
+      const about = needsSmtpUtf8(to) ? 'to' : 'from';
+      return unsendable(
+        'address_needs_smtputf8',
+        about,
+        'the address needs SMTPUTF8, which the server does not offer',
+      );
+    }
+
+    const content = wireContent(message.content);
+    if (content === null) {
+      return unsendable(
+        'content_line_ends',
+        'content',
+        'the content has a CR or LF that is not part of a CRLF',
+      );
+    }
+    if (content.eightBit && !eightBitMime) {
+      return unsendable(
+        'content_needs_8bitmime',
+        'content',
+        'the content has octets above 127, the server takes 7 bits',
+      );
+    }
+    if (size !== null && size.limit !== null && content.size > size.limit) {
+      const detail = `the message has ${content.size} octets, the server takes ${size.limit}`;
+      return unsendable('message_too_large', 'content', detail);
+    }
+
+    let mail = `MAIL FROM:<${from}>`;
+    if (size !== null) mail += ` SIZE=${content.size}`;
+    if (content.eightBit) mail += ' BODY=8BITMIME';
+    if (international) mail += ' SMTPUTF8';
+    return { envelope: [`${mail}\r\n`, `RCPT TO:<${to}>\r\n`], content };
+  }
+
+  /** MAIL and RCPT; `null` once the recipient is accepted. */
+  async #sendEnvelope([mail, rcpt]: Prepared['envelope']): Promise<Transmission | null> {
+    const { pipelining } = this.#extensions;
+    this.#wire.write(pipelining ? mail + rcpt : mail);
+    const sender = await this.#expect('mail', 2);
+    if (!sender.passed) {
+      if (pipelining) {
+        this.#owed = 1;
+        this.#unfinished = true;
+      }
+      return sender.end;
+    }
+    this.#unfinished = true;
+    if (!pipelining) {
+      const early = this.#spokeEarly('rcpt');
+      if (early !== null) return early;
+      this.#wire.write(rcpt);
+    }
+    const recipient = await this.#expect('rcpt', 2);
+    return recipient.passed ? null : recipient.end;
+  }
+
+  /** Also when the connection is lost meanwhile the answer is waited for: it may write, and nobody else should then. */
+  async #askOwner(hooks: TransmissionHooks): Promise<'yes' | 'no' | 'late'> {
+    const late = Promise.withResolvers<'late'>();
+    const timer = setTimeout(() => late.resolve('late'), this.#timeouts.handOver);
+    try {
+      const answer = hooks.beforeHandOver().then((owned) => (owned === true ? 'yes' : 'no'));
+      return await Promise.race([answer, late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #sendContent({ octets }: WireContent): Promise<Transmission> {
+    const early = this.#spokeEarly('message');
+    if (early !== null) return early;
+    if (octets.length <= ONE_WRITE_OCTETS) {
+      this.#wire.write(octets, '.\r\n');
+    } else {
+      // The last CRLF of the content is the first of CRLF.CRLF: it is held back until the rest is out.
+      const end = octets.length - 2;
+      for (let at = 0; at < end; at += BLOCK_OCTETS) {
+        await this.#wire.flush(octets.subarray(at, Math.min(at + BLOCK_OCTETS, end)), this.#timeouts.message);
+        const interrupted = this.#spokeEarly('message');
+        if (interrupted !== null) return interrupted;
+      }
+      this.#wire.write('\r\n.\r\n');
+    }
+    const final = await this.#expect('final', 2);
+    if (!final.passed) return final.end;
+    return { kind: 'accepted', reply: plain(final.reply) };
+  }
+
+  /** Waits for the reply that this phase needs; anything else is the end of the transaction. */
+  async #expect(phase: SmtpPhase, firstDigit: 2 | 3): Promise<Step> {
+    const received = await this.#wire.receive(this.#timeouts[phase]);
+    // However the transaction ended, a reply to the final dot ends it for the server too.
+    if (phase === 'final') this.#unfinished = false;
+    if (received.kind === 'reply' && Math.floor(received.reply.code / 100) === firstDigit) {
+      return { passed: true, reply: received.reply };
+    }
+    return { passed: false, end: this.#endedBy(phase, received) };
+  }
+
+  #endedBy(phase: SmtpPhase, received: Received): Transmission {
+    if (received.kind === 'ended') return this.#broken(phase, received.detail);
+    const reply = plain(received.reply);
+    if (reply.code < 400) return this.#broken(phase, `the server answered ${reply.code} out of turn`);
+    // RFC 5321 section 3.8: the server is closing the channel.
+    if (reply.code === 421) this.destroy('the server said 421');
+    return { kind: 'refused', phase, reply };
+  }
+
+  /**
+   * What came before the next command was written. Only 421 may come at any time, and a 4yz or 5yz within the content
+   * says what a server thinks of it; either way the conversation cannot go on, for replies and commands do not match.
+   */
+  #spokeEarly(phase: SmtpPhase): Transmission | null {
+    const unread = this.#wire.unread;
+    if (unread === null && !this.#wire.hasInput) return null;
+    const counts = unread?.kind === 'ended' || unread?.reply.code === 421 || phase === 'message';
+    const end =
+      unread !== null && counts
+        ? this.#endedBy(phase, unread)
+        : this.#broken(phase, 'the server answered before it was asked');
+    this.destroy('the server spoke out of turn');
+    return end;
+  }
+
+  #broken(phase: SmtpPhase, detail: string): Transmission {
+    this.destroy(detail);
+    return { kind: 'broken', phase, mayHaveBeenTaken: phase === 'final', detail };
+  }
+
+  async #ask(command: 'RSET' | 'NOOP'): Promise<boolean> {
+    if (this.#wire.hasInput) {
+      this.destroy('the server spoke out of turn');
+      return false;
+    }
+    this.#wire.write(`${command}\r\n`);
+    const received = await this.#wire.receive(this.#timeouts.reset);
+    if (received.kind === 'reply' && Math.floor(received.reply.code / 100) === 2) return true;
+    this.destroy(`${command} was not answered with 250`);
+    return false;
+  }
+}
+
+function plain({ code, enhancedCode, text }: ServerReply): SmtpReply {
+  return { code, enhancedCode, text };
+}
+
+function unsendable(why: Unsendable, about: keyof OutgoingMessage, detail: string): Transmission {
+  return { kind: 'unsendable', why, about, detail };
+}
