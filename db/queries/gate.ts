@@ -26,8 +26,11 @@ export interface AttemptOwnership {
 }
 
 export type GateDecision =
-  /** The attempt has begun; MAIL FROM is to follow within two seconds. */
-  | { readonly kind: 'open'; readonly attempt: AttemptOwnership }
+  /**
+   * The attempt has begun; MAIL FROM is to follow within two seconds of `decidedAt` (`performance.now()`), a moment at
+   * which the locks were held and the commit was still to come.
+   */
+  | { readonly kind: 'open'; readonly attempt: AttemptOwnership; readonly decidedAt: number }
   | { readonly kind: 'refused'; readonly outcome: 'suppressed' | 'cancelled'; readonly reason: string }
   | { readonly kind: 'final'; readonly outcome: SendOutcome; readonly reason: string | null }
   | { readonly kind: 'not_due'; readonly nextAttemptAt: Date }
@@ -88,7 +91,7 @@ export async function gate(db: Database, request: GateRequest): Promise<GateDeci
     ]);
     const send = facts[0];
     if (send === undefined) throw new Error(`there is no send ${request.sendId}`);
-    return decide(tx, request, send, open[0]);
+    return decide(tx, request, send, open[0], performance.now());
   });
 }
 
@@ -97,6 +100,7 @@ async function decide(
   request: GateRequest,
   send: SendFacts,
   open: { number: number; epoch: number; state: string } | undefined,
+  decidedAt: number,
 ): Promise<GateDecision> {
   if (send.run !== request.run) return { kind: 'superseded' };
   if (send.state === 'final') return { kind: 'final', outcome: send.outcome!, reason: send.outcomeReason };
@@ -146,7 +150,7 @@ async function decide(
     send.addressId,
     JSON.stringify({ state: send.state }),
   ]);
-  return { kind: 'open', attempt };
+  return { kind: 'open', attempt, decidedAt };
 }
 
 function refusalOf(send: SendFacts): { outcome: 'suppressed' | 'cancelled'; reason: string } | null {

@@ -19,6 +19,8 @@ export interface AttemptEnd {
   readonly category: Category | null;
   /** A fault of ours is never counted against the address. */
   readonly faultOurs: boolean;
+  /** Whether it holds everything back that leaves by the same way. */
+  readonly holdsBack: boolean;
   readonly rule: string | null;
   readonly phase: string | null;
   readonly replyCode: number | null;
@@ -160,7 +162,7 @@ async function apply(
   end: AttemptEnd,
   now: Date,
 ): Promise<AfterAttempt> {
-  const held = end.faultOurs
+  const held = end.holdsBack
     ? await raiseHold(tx, now, end.destination, end.category ?? 'other', end.replyText)
     : null;
   const next = end.outcome === 'soft_bounce' ? nextOf(send, end, now, held) : null;

@@ -1,7 +1,9 @@
 import { plain, type Transaction } from '../connection.ts';
+import { lockSends } from './locks.ts';
 import { addToOutbox, sendAggregate } from './outbox.ts';
 
 const NEXT_RUN = plain('update send set run = run + 1 where id = $1 returning run');
+const UNFINISHED = plain(`select recipient_domain from send where id = $1 and run = $2 and state <> 'final'`);
 
 /**
  * Gives a send that is not final a new workflow run, since the id of the old one cannot be used again. The caller holds
@@ -19,4 +21,18 @@ export async function startNextRun(
       message: { type: 'startSend', sendId: send.id, run: row!.run, recipientDomain: send.recipientDomain },
     },
   ]);
+}
+
+/** {@link startNextRun} where the send is unfinished and still on this run, whose workflow was lost. */
+export async function startNextRunIfUnfinished(
+  tx: Transaction,
+  now: Date,
+  sendId: string,
+  run: number,
+): Promise<boolean> {
+  await lockSends(tx, [sendId]);
+  const [row] = await tx.query<{ recipient_domain: string }>(UNFINISHED, [sendId, run]);
+  if (row === undefined) return false;
+  await startNextRun(tx, now, { id: sendId, recipientDomain: row.recipient_domain });
+  return true;
 }

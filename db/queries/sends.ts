@@ -8,7 +8,7 @@ import { endSends, isResting } from './ending.ts';
 import { readSendFacts, type SendFacts } from './facts.ts';
 import { lockProspects, lockSends } from './locks.ts';
 import { addToOutbox, sendAggregate } from './outbox.ts';
-import { startNextRun } from './runs.ts';
+import { startNextRun, startNextRunIfUnfinished } from './runs.ts';
 
 /** What a caller asks for. */
 export interface SendRequest {
@@ -345,6 +345,8 @@ export async function readUnfinishedSends(
   return on.query<{ id: string; run: number }>(UNFINISHED, [afterId, createdBefore, limit]);
 }
 
+const PENDING = plain('select 1 from outbox where aggregate = $1 limit 1');
+
 /**
  * Gives a send a new workflow where it is unfinished, still on this run, and nothing about it waits in the outbox.
  *
@@ -352,13 +354,7 @@ export async function readUnfinishedSends(
  */
 export async function restartSend(db: Database, now: Date, sendId: string, run: number): Promise<boolean> {
   return db.transaction(async (tx) => {
-    const send = await lockAndRead(tx, sendId);
-    if (send === null || send.state === 'final' || send.run !== run) return false;
-    const [entry] = await tx.query(plain('select 1 from outbox where aggregate = $1 limit 1'), [
-      sendAggregate(sendId),
-    ]);
-    if (entry !== undefined) return false;
-    await startNextRun(tx, now, send);
-    return true;
+    const [entry] = await tx.query(PENDING, [sendAggregate(sendId)]);
+    return entry === undefined && startNextRunIfUnfinished(tx, now, sendId, run);
   });
 }

@@ -1,0 +1,108 @@
+import type { RenderFailure } from '../adapters/mailer/composer.ts';
+import type { ReadyConversation, Transmission } from '../adapters/mailer/mailer.ts';
+import type { AttemptEnd } from '../db/queries/outcome.ts';
+import { classifyReply } from '../domain/bounce/classify.ts';
+
+const NOTHING_KNOWN = {
+  category: null,
+  faultOurs: false,
+  holdsBack: false,
+  rule: null,
+  phase: null,
+  replyCode: null,
+  enhancedCode: null,
+  replyText: null,
+  hintSeconds: null,
+} as const;
+
+/** What the end of a conversation means for the attempt. */
+export function endOfTransmission(
+  transmission: Exclude<Transmission, { kind: 'not_begun' }>,
+  conversation: ReadyConversation,
+  send: { readonly recipientDomain: string },
+): AttemptEnd {
+  const { destination, remoteHost } = conversation;
+  switch (transmission.kind) {
+    case 'accepted':
+      return {
+        ...NOTHING_KNOWN,
+        outcome: 'delivered',
+        phase: 'final',
+        replyCode: transmission.reply.code,
+        enhancedCode: transmission.reply.enhancedCode,
+        replyText: transmission.reply.text,
+        destination,
+        remoteHost,
+      };
+    case 'refused': {
+      const { reply, phase } = transmission;
+      const verdict = classifyReply({ reply, phase, recipientDomain: send.recipientDomain });
+      return {
+        outcome:
+          verdict.action === 'hard' ? 'hard_bounce' : verdict.action === 'soft' ? 'soft_bounce' : 'rejected',
+        category: verdict.category,
+        faultOurs: verdict.fault === 'ours',
+        holdsBack: verdict.fault === 'ours',
+        rule: verdict.rule,
+        phase,
+        replyCode: reply.code,
+        enhancedCode: reply.enhancedCode,
+        replyText: reply.text,
+        hintSeconds: verdict.retryAfterSeconds,
+        destination,
+        remoteHost,
+      };
+    }
+    case 'broken':
+      return {
+        ...NOTHING_KNOWN,
+        outcome: transmission.mayHaveBeenTaken ? 'unknown' : 'soft_bounce',
+        category: 'network',
+        // A broken connection says nothing about the address; one alone is no reason to hold everybody back either.
+        faultOurs: true,
+        rule: 'connection_broken',
+        phase: transmission.phase,
+        replyText: transmission.detail,
+        destination,
+        remoteHost,
+      };
+    case 'unsendable':
+      return {
+        ...NOTHING_KNOWN,
+        outcome: 'rejected',
+        category: transmission.why === 'message_too_large' ? 'message_too_large' : 'protocol',
+        rule: transmission.why,
+        replyText: transmission.detail,
+        destination,
+        remoteHost,
+      };
+  }
+}
+
+/** The email could not be rendered for this prospect: trying again would change nothing. */
+export function endOfRendering(failure: RenderFailure, conversation: ReadyConversation): AttemptEnd {
+  return {
+    ...NOTHING_KNOWN,
+    outcome: 'rejected',
+    category: 'content',
+    rule: 'not_rendered',
+    replyText: failure.problem,
+    destination: conversation.destination,
+    remoteHost: null,
+  };
+}
+
+/** Whoever was handing the message over is gone, and nobody heard the reply (I2). */
+export function lostOutcome(conversation: ReadyConversation): AttemptEnd {
+  return {
+    ...NOTHING_KNOWN,
+    outcome: 'unknown',
+    category: 'system',
+    faultOurs: true,
+    rule: 'worker_lost',
+    phase: 'message',
+    replyText: 'the worker was lost while it handed the message over',
+    destination: conversation.destination,
+    remoteHost: null,
+  };
+}

@@ -1,0 +1,247 @@
+import { performance } from 'node:perf_hooks';
+import { activityInfo, cancellationSignal, heartbeat } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import type { EmailComposer } from '../adapters/mailer/composer.ts';
+import type { Mailer, ReadyConversation, Transmission } from '../adapters/mailer/mailer.ts';
+import type { Database } from '../db/connection.ts';
+import { type AttemptOwnership, gate, markHandingOver } from '../db/queries/gate.ts';
+import { clearHold, raiseHold, readHold } from '../db/queries/holds.ts';
+import { type AfterAttempt, type AttemptEnd, recordOutcome } from '../db/queries/outcome.ts';
+import { cancelSend, holdSend, loadSendToAttempt, type SendToAttempt } from '../db/queries/sends.ts';
+import { maskAddresses } from '../domain/address.ts';
+import type { Category } from '../domain/bounce/verdict.ts';
+import { spreadMilliseconds } from '../domain/hold.ts';
+import type { AttemptTrigger, SendOutcome } from '../domain/words.ts';
+import { endOfRendering, endOfTransmission, lostOutcome } from './attemptEnd.ts';
+import { persistently } from './persistently.ts';
+
+/** I1: MAIL FROM follows the gate's decision within this time, else the gate is asked anew. */
+const GATE_HOLDS_MS = 2_000;
+/** Well below the heartbeat timeout of the workflow's proxy, so that a busy worker is not taken for a dead one. */
+const HEARTBEAT_MS = 5_000;
+const MAX_SHOWN_TEXT = 300;
+
+export interface AttemptInput {
+  readonly sendId: string;
+  readonly run: number;
+  readonly trigger: AttemptTrigger;
+  /** The workflow's time, in milliseconds of the epoch. */
+  readonly now: number;
+}
+
+/** An attempt as the workflow may know it: codes, and the reply with its addresses masked. */
+export interface AttemptSummary {
+  readonly number: number;
+  readonly at: number;
+  readonly outcome: AttemptEnd['outcome'];
+  readonly category: Category | null;
+  /** Reply code and enhanced code, e.g. `452 4.2.2`. */
+  readonly reply: string | null;
+  readonly text: string | null;
+  readonly remoteHost: string | null;
+}
+
+export type AttemptResult =
+  | {
+      readonly status: 'final';
+      readonly outcome: SendOutcome;
+      readonly reason: string | null;
+      readonly attempt?: AttemptSummary;
+    }
+  | { readonly status: 'waiting'; readonly nextAttemptAt: number; readonly attempt?: AttemptSummary }
+  /** Nothing was attempted: the way out is held back by a fault of ours. */
+  | {
+      readonly status: 'held';
+      readonly nextAttemptAt: number;
+      readonly category: string;
+      readonly text: string | null;
+    }
+  /** Another run, or another worker, has this send now. */
+  | { readonly status: 'superseded' };
+
+export interface CancelInput {
+  readonly sendId: string;
+  readonly reason: string | null;
+  readonly now: number;
+}
+
+/** Activities that try to deliver a send. */
+export function createDeliveryActivities({
+  db,
+  mailer,
+  composer,
+}: {
+  db: Database;
+  mailer: Mailer;
+  composer: EmailComposer;
+}) {
+  return {
+    /**
+     * One attempt: gate, conversation, outcome; or none, where it is not due, refused or held back. Safe to run again
+     * after a crash at any line, and beside a twin that was taken for dead.
+     */
+    async attemptDelivery(input: AttemptInput): Promise<AttemptResult> {
+      const beat = setInterval(() => heartbeat(), HEARTBEAT_MS);
+      try {
+        return await attempt({ db, mailer, composer }, input, cancellationSignal());
+      } finally {
+        clearInterval(beat);
+      }
+    },
+
+    /** Cancels a send for somebody at the Temporal UI. */
+    async cancelSend(input: CancelInput): Promise<'done' | 'requested' | 'already_final'> {
+      const { workflowExecution } = activityInfo();
+      const result = await db.transaction((tx) =>
+        cancelSend(
+          tx,
+          { way: 'person', actor: `temporal:${workflowExecution?.workflowId}`, reason: input.reason },
+          clockFrom(input.now)(),
+          input.sendId,
+        ),
+      );
+      if (result === 'not_found') throw noSuchSend(input.sendId);
+      return result;
+    },
+  };
+}
+
+export type DeliveryActivities = ReturnType<typeof createDeliveryActivities>;
+
+/**
+ * The time, as it decides: the workflow's, carried forward by a monotonic clock; or this machine's where that is ahead
+ * (the task may have waited for a worker, and a test's workflow time is ahead of every machine's).
+ */
+function clockFrom(workflowNow: number): () => Date {
+  const startedAt = performance.now();
+  return () => new Date(Math.max(Date.now(), Math.round(workflowNow + (performance.now() - startedAt))));
+}
+
+function noSuchSend(sendId: string): ApplicationFailure {
+  return ApplicationFailure.nonRetryable(`there is no send ${sendId}`, 'NoSuchSend');
+}
+
+async function attempt(
+  parts: { db: Database; mailer: Mailer; composer: EmailComposer },
+  input: AttemptInput,
+  signal: AbortSignal,
+): Promise<AttemptResult> {
+  const { db, mailer, composer } = parts;
+  const clock = clockFrom(input.now);
+  const send = await loadSendToAttempt(db, input.sendId);
+  if (send === null) throw noSuchSend(input.sendId);
+
+  const destination = mailer.destinationOf(send.recipientDomain);
+  const hold = await readHold(db, destination);
+  if (hold !== null && hold.until > clock() && input.trigger === 'schedule' && send.state !== 'final') {
+    return holdBack(db, send, input.run, hold.until, hold.since, hold.category, null);
+  }
+
+  const rendered = await composer.compose(send);
+  const conversation = await mailer.reserve(send.recipientDomain, signal);
+  if (!conversation.ready) {
+    const category = conversation.phase === 'auth' ? 'authentication' : 'relay_unavailable';
+    const until = await raiseHold(db, clock(), destination, category, conversation.detail);
+    return holdBack(db, send, input.run, until, clock(), category, conversation.detail);
+  }
+  try {
+    const result = await converse(db, send, input, clock, rendered, conversation);
+    if (hold !== null && 'attempt' in result && result.attempt?.outcome === 'delivered') {
+      await clearHold(db, clock(), destination);
+    }
+    return result;
+  } finally {
+    conversation.release();
+  }
+}
+
+async function holdBack(
+  db: Database,
+  send: SendToAttempt,
+  run: number,
+  until: Date,
+  since: Date,
+  category: string,
+  text: string | null,
+): Promise<AttemptResult> {
+  const spread = spreadMilliseconds(send.sendId, until.getTime() - since.getTime());
+  const at = new Date(until.getTime() + spread);
+  await holdSend(db, send.sendId, run, at);
+  return { status: 'held', nextAttemptAt: at.getTime(), category, text: shown(text, send) };
+}
+
+async function converse(
+  db: Database,
+  send: SendToAttempt,
+  input: AttemptInput,
+  clock: () => Date,
+  rendered: Awaited<ReturnType<EmailComposer['compose']>>,
+  conversation: ReadyConversation,
+): Promise<AttemptResult> {
+  let held: AttemptOwnership | undefined;
+  for (;;) {
+    const now = clock();
+    const decision = await gate(db, {
+      ...send,
+      run: input.run,
+      trigger: input.trigger,
+      now,
+      ...(held && { held }),
+    });
+    switch (decision.kind) {
+      case 'superseded':
+        return { status: 'superseded' };
+      case 'final':
+      case 'refused':
+        return { status: 'final', outcome: decision.outcome, reason: decision.reason };
+      case 'not_due':
+        return { status: 'waiting', nextAttemptAt: decision.nextAttemptAt.getTime() };
+      case 'outcome_lost':
+        return record(db, send, decision.attempt, now, lostOutcome(conversation), clock);
+    }
+    const { attempt: owned, decidedAt } = decision;
+    if (!rendered.ok) return record(db, send, owned, now, endOfRendering(rendered, conversation), clock);
+    const transmission: Transmission = await conversation.transmit(rendered.message, {
+      mayBegin: () => performance.now() - decidedAt <= GATE_HOLDS_MS,
+      beforeHandOver: () => markHandingOver(db, send.sendId, owned, clock(), conversation.remoteHost),
+    });
+    if (transmission.kind === 'not_begun') {
+      if (transmission.why === 'ownership_lost') return { status: 'superseded' };
+      held = owned;
+      continue;
+    }
+    return record(db, send, owned, now, endOfTransmission(transmission, conversation, send), clock);
+  }
+}
+
+async function record(
+  db: Database,
+  send: SendToAttempt,
+  attempt: AttemptOwnership,
+  at: Date,
+  end: AttemptEnd,
+  clock: () => Date,
+): Promise<AttemptResult> {
+  // What the server said is known only here: while this process lives it keeps trying to write it down.
+  const after: AfterAttempt | null = await persistently(() => recordOutcome(db, send, attempt, end, clock()));
+  if (after === null) return { status: 'superseded' };
+  const summary: AttemptSummary = {
+    number: attempt.number,
+    at: at.getTime(),
+    outcome: end.outcome,
+    category: end.category,
+    reply: [end.replyCode, end.enhancedCode].filter(Boolean).join(' ') || null,
+    text: shown(end.replyText, send),
+    remoteHost: end.remoteHost,
+  };
+  return after.state === 'waiting'
+    ? { status: 'waiting', nextAttemptAt: after.nextAttemptAt.getTime(), attempt: summary }
+    : { status: 'final', outcome: after.outcome, reason: after.reason, attempt: summary };
+}
+
+/** No personal data in Temporal: the text with addresses masked, and cut to what an operator reads. */
+function shown(text: string | null, send: SendToAttempt): string | null {
+  if (text === null) return null;
+  const localPart = send.recipient?.slice(0, send.recipient.lastIndexOf('@'));
+  return maskAddresses(text, localPart).slice(0, MAX_SHOWN_TEXT);
+}

@@ -1,0 +1,41 @@
+import { heartbeat } from '@temporalio/activity';
+import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
+import type { Database } from '../db/connection.ts';
+import { readUnfinishedSends, restartSend } from '../db/queries/sends.ts';
+import { emailSendId } from '../domain/processes.ts';
+
+const PAGE = 1_000;
+const NO_ID = '00000000-0000-0000-0000-000000000000';
+/** A younger send may still be on its way to Temporal. */
+const MIN_AGE_MS = 10 * 60_000;
+
+export interface SweepInput {
+  /** Id of the last send looked at; empty at the start. */
+  readonly after: string;
+  readonly now: number;
+}
+
+/** Activities of the hourly sweep for lost workflows. */
+export function createSweepActivities({ db, processes }: { db: Database; processes: WorkflowProcesses }) {
+  return {
+    /** Looks at one page of unfinished sends and restarts those that no workflow cares for. */
+    async restartLostSends(input: SweepInput): Promise<{ restarted: number; next: string | null }> {
+      const now = new Date(Math.max(Date.now(), input.now));
+      const page = await readUnfinishedSends(
+        db,
+        input.after || NO_ID,
+        new Date(now.getTime() - MIN_AGE_MS),
+        PAGE,
+      );
+      let restarted = 0;
+      for (const send of page) {
+        heartbeat();
+        if (await processes.isRunning(emailSendId(send.id, send.run))) continue;
+        if (await restartSend(db, now, send.id, send.run)) restarted += 1;
+      }
+      return { restarted, next: page.length < PAGE ? null : page.at(-1)!.id };
+    },
+  };
+}
+
+export type SweepActivities = ReturnType<typeof createSweepActivities>;

@@ -1,0 +1,101 @@
+import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
+import { emailSendId, importFileId, TASK_QUEUES, WORKFLOW_TYPES } from '../../domain/processes.ts';
+import type { SendOutcome } from '../../domain/words.ts';
+
+/** How long one call to Temporal may take. */
+const CALL_MS = 10_000;
+
+/** Heed's workflows, as everything outside of them starts and tells them. Every call may be repeated. */
+export interface WorkflowProcesses {
+  /** Starts the workflow of a send; does nothing where that run was ever started before. */
+  startSend(send: { sendId: string; run: number; recipientDomain: string }): Promise<void>;
+  /** Tells that a send was made final. @returns false where the workflow is not running */
+  endSend(send: {
+    sendId: string;
+    run: number;
+    outcome: SendOutcome;
+    reason: string | null;
+  }): Promise<boolean>;
+  /** @returns false where the workflow is not running */
+  retrySend(send: { sendId: string; run: number; commandId: number }): Promise<boolean>;
+  startImport(importId: string): Promise<void>;
+  /** @returns false where the workflow is not running */
+  endImport(importId: string): Promise<boolean>;
+  isRunning(workflowId: string): Promise<boolean>;
+}
+
+/** Workflows on a real Temporal server. Errors are Temporal's own; they mean that it cannot be reached. */
+export function createWorkflowProcesses(client: Client): WorkflowProcesses {
+  async function start(type: string, workflowId: string, options: StartOptions): Promise<void> {
+    try {
+      await client.withDeadline(Date.now() + CALL_MS, () =>
+        client.workflow.start(type, {
+          ...options,
+          workflowId,
+          // An id that was used stays used: a repeated start must not run a send a second time.
+          workflowIdReusePolicy: 'REJECT_DUPLICATE',
+        }),
+      );
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    }
+  }
+
+  async function signal(workflowId: string, name: string, payload: object): Promise<boolean> {
+    try {
+      await client.withDeadline(Date.now() + CALL_MS, () =>
+        client.workflow.getHandle(workflowId).signal(name, payload),
+      );
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false;
+      throw error;
+    }
+  }
+
+  return {
+    startSend: ({ sendId, run, recipientDomain }) =>
+      start(WORKFLOW_TYPES.emailSend, emailSendId(sendId, run), {
+        taskQueue: TASK_QUEUES.sends,
+        args: [{ sendId, run }],
+        staticSummary: `email to an address at ${recipientDomain}`,
+      }),
+    endSend: ({ sendId, run, outcome, reason }) =>
+      signal(emailSendId(sendId, run), 'ended', { outcome, reason }),
+    retrySend: ({ sendId, run, commandId }) => signal(emailSendId(sendId, run), 'retryNow', { commandId }),
+    startImport: (importId) =>
+      start(WORKFLOW_TYPES.importFile, importFileId(importId), {
+        taskQueue: TASK_QUEUES.operations,
+        args: [{ importId }],
+        staticSummary: 'import of a CSV file',
+      }),
+    async endImport(importId) {
+      try {
+        await client.withDeadline(Date.now() + CALL_MS, () =>
+          client.workflow.getHandle(importFileId(importId)).cancel(),
+        );
+        return true;
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return false;
+        throw error;
+      }
+    },
+    async isRunning(workflowId) {
+      try {
+        const { status } = await client.withDeadline(Date.now() + CALL_MS, () =>
+          client.workflow.getHandle(workflowId).describe(),
+        );
+        return status.name === 'RUNNING';
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return false;
+        throw error;
+      }
+    },
+  };
+}
+
+interface StartOptions {
+  readonly taskQueue: string;
+  readonly args: [object];
+  readonly staticSummary: string;
+}

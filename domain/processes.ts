@@ -1,0 +1,42 @@
+/**
+ * Names under which Temporal knows Heed's processes: workflow ids, task queues and search attributes, each built here
+ * and nowhere else.
+ */
+
+/** Task queues. What works through files runs apart from the sends, so that neither waits for the other. */
+export const TASK_QUEUES = { sends: 'heed-sends', operations: 'heed-operations' } as const;
+
+/** Workflow types, as the worker registers them. */
+export const WORKFLOW_TYPES = {
+  emailSend: 'emailSend',
+  importFile: 'importFile',
+  sweep: 'sweep',
+} as const;
+
+/**
+ * Workflow id of a send. The first run has the plain id; a run started later (sent again by hand, or after its workflow
+ * was lost) has its number behind it, since an id that was used is never used again.
+ */
+export function emailSendId(sendId: string, run: number): string {
+  return run === 1 ? `emailSend:${sendId}` : `emailSend:${sendId}:${run}`;
+}
+
+export function importFileId(importId: string): string {
+  return `importFile:${importId}`;
+}
+
+/** Id of the Schedule that looks for unfinished sends without a workflow. */
+export const SWEEP_SCHEDULE_ID = 'heed-sweep';
+
+/**
+ * Search attributes of a send in trouble, by which an operator finds it in the Temporal UI. Its types as the operator
+ * service names them; Temporal on SQLite has room for 10 keywords and 3 of each other type.
+ */
+export const SEARCH_ATTRIBUTES = {
+  HeedState: 'KEYWORD',
+  HeedCategory: 'KEYWORD',
+  HeedReply: 'KEYWORD',
+  HeedRecipientDomain: 'KEYWORD',
+  HeedAttempts: 'INT',
+  HeedNextAttempt: 'DATETIME',
+} as const;

@@ -1,0 +1,21 @@
+import { createDeliveryActivities } from '../activities/delivery.ts';
+import { createSweepActivities } from '../activities/sweep.ts';
+import type { EmailComposer } from '../adapters/mailer/composer.ts';
+import type { Mailer } from '../adapters/mailer/mailer.ts';
+import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
+import type { Database } from '../db/connection.ts';
+
+/** All activities, by the worker that runs them. */
+export function createActivities(parts: {
+  db: Database;
+  mailer: Mailer;
+  composer: EmailComposer;
+  processes: WorkflowProcesses;
+}) {
+  return {
+    sends: createDeliveryActivities(parts),
+    operations: { ...createSweepActivities(parts) },
+  };
+}
+
+export type Activities = ReturnType<typeof createActivities>;

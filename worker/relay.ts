@@ -1,0 +1,222 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import type { Logger } from 'pino';
+import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
+import type { Database, Transaction } from '../db/connection.ts';
+import { endSuppressedSendsOfDomain } from '../db/queries/ending.ts';
+import { HEED } from '../db/queries/gate.ts';
+import { OUTBOX_CHANNEL, type OutboxEntry, removeFromOutbox, takeFromOutbox } from '../db/queries/outbox.ts';
+import { startNextRunIfUnfinished } from '../db/queries/runs.ts';
+import type { SendOutcome } from '../domain/words.ts';
+
+const BATCH = 100;
+const DOMAIN_PAGE = 500;
+const NO_ID = '00000000-0000-0000-0000-000000000000';
+/** NOTIFY only wakes; what it missed is found by the sweep. */
+const SWEEP_MS = 2_000;
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 10_000;
+
+export interface Relay {
+  /** Stops taking entries and waits for those that are on their way. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Carries the outbox to Temporal, at least once and in order for each aggregate. Several relays may run side by side.
+ * While Temporal or the database is down it tries again, ever more slowly, and loses nothing.
+ */
+export function startRelay(deps: {
+  db: Database;
+  processes: WorkflowProcesses;
+  log: Logger;
+  now?: () => Date;
+}): Relay {
+  const { db, log } = deps;
+  const alarm = new Alarm();
+  let stopping = false;
+  const listening = listen(db.pool.options.connectionString!, alarm, log, () => stopping);
+  const running = (async () => {
+    let pause = FIRST_PAUSE_MS;
+    while (!stopping) {
+      try {
+        const failed = await drain(deps, () => stopping);
+        if (failed === 0) {
+          pause = FIRST_PAUSE_MS;
+          await alarm.wait(SWEEP_MS);
+          continue;
+        }
+        log.warn({ failed }, 'outbox entries could not be delivered and will be tried again');
+      } catch (error) {
+        log.warn({ error: message(error) }, 'the outbox cannot be read and will be tried again');
+      }
+      await delay(stopping ? 0 : pause);
+      pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
+    }
+  })();
+  return {
+    async stop() {
+      stopping = true;
+      alarm.ring();
+      await running;
+      await listening.stop();
+    },
+  };
+}
+
+/** Delivers what there is, in passes over the whole outbox so that an entry that fails holds up its aggregate alone. */
+async function drain(
+  deps: { db: Database; processes: WorkflowProcesses; log: Logger; now?: () => Date },
+  stopping: () => boolean,
+): Promise<number> {
+  for (;;) {
+    let delivered = 0;
+    let failed = 0;
+    for (let afterId = 0; !stopping(); ) {
+      const batch = await deliverBatch(deps, afterId);
+      if (batch.lastId === null) break;
+      delivered += batch.delivered;
+      failed += batch.failed;
+      afterId = batch.lastId;
+    }
+    // An aggregate's next entry is taken in the next pass.
+    if (delivered === 0 || stopping()) return failed;
+  }
+}
+
+async function deliverBatch(
+  deps: { db: Database; processes: WorkflowProcesses; log: Logger; now?: () => Date },
+  afterId: number,
+): Promise<{ delivered: number; failed: number; lastId: number | null }> {
+  return deps.db.transaction(async (tx) => {
+    const entries = await takeFromOutbox(tx, BATCH, afterId);
+    const results = await Promise.allSettled(entries.map((entry) => deliver(deps, tx, entry)));
+    const done = entries.filter((_, index) => results[index]!.status === 'fulfilled');
+    await removeFromOutbox(
+      tx,
+      done.map((entry) => entry.id),
+    );
+    for (const result of results) {
+      if (result.status === 'rejected') deps.log.debug({ error: message(result.reason) }, 'not delivered');
+    }
+    return {
+      delivered: done.length,
+      failed: entries.length - done.length,
+      lastId: entries.at(-1)?.id ?? null,
+    };
+  });
+}
+
+async function deliver(
+  { db, processes, now = () => new Date() }: { db: Database; processes: WorkflowProcesses; now?: () => Date },
+  tx: Transaction,
+  entry: OutboxEntry,
+): Promise<void> {
+  const { message } = entry;
+  switch (message.type) {
+    case 'startSend':
+      return processes.startSend(message);
+    case 'endSend':
+      // A workflow that is gone has nothing to be told: the row is final already.
+      await processes.endSend({ ...message, outcome: message.outcome as SendOutcome });
+      return;
+    case 'retrySend':
+      if (await processes.retrySend({ ...message, commandId: entry.id })) return;
+      await startNextRunIfUnfinished(tx, now(), message.sendId, message.run);
+      return;
+    case 'startImport':
+      return processes.startImport(message.importId);
+    case 'endImport':
+      await processes.endImport(message.importId);
+      return;
+    case 'endSendsOfDomain':
+      for (let after: string | null = NO_ID; after !== null; ) {
+        const page: string = after;
+        after = await db.transaction((own) =>
+          endSuppressedSendsOfDomain(own, HEED, now(), message.domain, page, DOMAIN_PAGE),
+        );
+      }
+  }
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Wakes whoever waits; a ring while nobody waits is remembered. */
+class Alarm {
+  #rung = false;
+  #wake: (() => void) | null = null;
+
+  ring(): void {
+    this.#rung = true;
+    this.#wake?.();
+  }
+
+  async wait(milliseconds: number): Promise<void> {
+    if (!this.#rung) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, milliseconds);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    this.#wake = null;
+    this.#rung = false;
+  }
+}
+
+/** Rings on NOTIFY; a connection that breaks is made anew. */
+function listen(
+  connectionString: string,
+  alarm: Alarm,
+  log: Logger,
+  stopping: () => boolean,
+): { stop(): Promise<void> } {
+  let client: pg.Client | null = null;
+  let reconnect: NodeJS.Timeout | null = null;
+  const connect = async (): Promise<void> => {
+    if (stopping()) return;
+    const next = new pg.Client({
+      connectionString,
+      keepAlive: true,
+      application_name: 'heed relay listener',
+    });
+    const again = () => {
+      if (client !== next && client !== null) return;
+      client = null;
+      next.end().catch(() => {});
+      if (!stopping() && reconnect === null) {
+        reconnect = setTimeout(() => {
+          reconnect = null;
+          void connect();
+        }, SWEEP_MS);
+      }
+    };
+    next.on('notification', () => alarm.ring());
+    next.on('error', (error) => {
+      log.debug({ error: error.message }, 'the listener lost its connection');
+      again();
+    });
+    next.on('end', again);
+    try {
+      await next.connect();
+      client = next;
+      await next.query(`listen ${OUTBOX_CHANNEL}`);
+      alarm.ring();
+    } catch {
+      again();
+    }
+  };
+  void connect();
+  return {
+    async stop() {
+      if (reconnect !== null) clearTimeout(reconnect);
+      const current = client;
+      client = null;
+      await current?.end().catch(() => {});
+    },
+  };
+}

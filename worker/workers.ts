@@ -1,0 +1,52 @@
+import { fileURLToPath } from 'node:url';
+import {
+  type BundleOptions,
+  type NativeConnection,
+  Worker,
+  type WorkflowBundleOption,
+} from '@temporalio/worker';
+import { TASK_QUEUES } from '../domain/processes.ts';
+import type { Activities } from './activities.ts';
+import { maskFailures } from './maskFailures.ts';
+
+/** Where the workflows are, for Temporal's bundler. */
+export const WORKFLOWS: BundleOptions = {
+  workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
+};
+
+/** How long a worker that is told to stop waits for its attempts: as long as a conversation usually takes. */
+const GRACE = '20 seconds';
+
+/** A worker for each task queue: the sends, and what works through files and tables. */
+export function createWorkers(options: {
+  connection: NativeConnection;
+  namespace: string;
+  workflowBundle: WorkflowBundleOption;
+  activities: Activities;
+}): Promise<Worker[]> {
+  const { connection, namespace, workflowBundle, activities } = options;
+  const common = {
+    connection,
+    namespace,
+    workflowBundle,
+    interceptors: { activity: [() => ({ inbound: maskFailures })] },
+    shutdownGraceTime: GRACE,
+  };
+  return Promise.all([
+    Worker.create({
+      ...common,
+      taskQueue: TASK_QUEUES.sends,
+      activities: activities.sends,
+      maxConcurrentActivityTaskExecutions: 100,
+      maxCachedWorkflows: 2_000,
+    }),
+    Worker.create({
+      ...common,
+      taskQueue: TASK_QUEUES.operations,
+      activities: activities.operations,
+      // Each is long and heavy; two cores have no use for more.
+      maxConcurrentActivityTaskExecutions: 4,
+      maxCachedWorkflows: 50,
+    }),
+  ]);
+}

@@ -1,0 +1,2 @@
+export { emailSend } from './emailSend.ts';
+export { sweep } from './sweep.ts';
