@@ -69,7 +69,8 @@ const FINISH_ATTEMPT = prepared(
 );
 const WAIT = prepared(
   'send_waits',
-  `update send set state = 'waiting', next_attempt_at = $2, next_slot = $3 where id = $1`,
+  `update send set state = 'waiting', outcome = null, outcome_reason = null, finished_at = null, next_attempt_at = $2, next_slot = $3
+   where id = $1`,
 );
 const FINISH_SEND = prepared(
   'send_finished',
