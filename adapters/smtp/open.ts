@@ -81,8 +81,7 @@ class Opening {
 
   async run(): Promise<Extensions> {
     const { tls, auth } = this.#options;
-    await this.#wire.connected(this.#timeouts.connect);
-    this.#failIfEnded('connect');
+    if (!(await this.#wire.connected(this.#timeouts.connect))) this.#failIfEnded('connect');
     if (tls === 'implicit') await this.#encrypt();
     const greeting = await this.#hear('greeting');
     if (greeting.code !== 220)

@@ -21,6 +21,7 @@ export class Wire {
   #socket: Socket;
   #parser = new ReplyParser();
   readonly #replies: ServerReply[] = [];
+  #connected = false;
   #remoteAddress: string | null = null;
   #ended: string | null = null;
   /** Whoever waits for a reply, a flush or a handshake looks again when anything happens. */
@@ -37,15 +38,17 @@ export class Wire {
       autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MILLISECONDS,
     });
     this.#socket.once('connect', () => {
-      this.#remoteAddress = this.#socket.remoteAddress ?? null;
+      this.#connected = true;
+      this.#remoteAddress = this.#socket.remoteAddress ?? null; // unknown where it was reset already
       this.#wakeUp();
     });
     this.#listen(this.#socket);
   }
 
-  /** Waits until the connection is there; {@link ended} tells of its failure. */
-  connected(milliseconds: number): Promise<void> {
-    return this.#until(() => this.#remoteAddress !== null, milliseconds);
+  /** Waits until the connection is there; `false`: it never was, for the reason in {@link ended}. */
+  async connected(milliseconds: number): Promise<boolean> {
+    await this.#until(() => this.#connected, milliseconds);
+    return this.#connected;
   }
 
   /** Why the connection is over, or `null` while it is not. Replies that came before the end can still be read. */
