@@ -28,7 +28,9 @@ const ENSURE = plain(`
   select * from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::timestamptz[])
   on conflict (hash) do update set email = excluded.email, domain = excluded.domain, erased_at = null
   where address.email is null`);
-const FIND_MANY = plain('select id, hash from address where hash = any($1::bytea[])');
+const FIND_MANY = plain(
+  'select id, hash, email is null as erased from address where hash = any($1::bytea[])',
+);
 
 /** Id of an address, or `null` where Heed never met it. */
 export async function findAddress(
@@ -49,19 +51,29 @@ export async function ensureAddresses(
 ): Promise<Map<string, string>> {
   const byHash = new Map<string, ParsedAddress>();
   for (const address of addresses) byHash.set(hasher.hash(address.comparisonForm).toString('hex'), address);
-  const hashes = [...byHash.keys()].sort();
-  const all = hashes.map((hash) => byHash.get(hash)!);
-  await on.query(ENSURE, [
-    all.map(() => uuidv7()),
+  const known = await findByHashes(on, [...byHash.keys()]);
+  // Only what is missing is written: the statement would lock every row that it meets.
+  const missing = [...byHash.keys()].filter((hash) => !known.has(hash)).sort();
+  if (missing.length > 0) {
+    const all = missing.map((hash) => byHash.get(hash)!);
+    await on.query(ENSURE, [
+      all.map(() => uuidv7()),
+      missing.map((hash) => Buffer.from(hash, 'hex')),
+      all.map((address) => address.comparisonForm),
+      all.map((address) => address.domain),
+      all.map(() => now),
+    ]);
+    for (const [hash, id] of await findByHashes(on, missing)) known.set(hash, id);
+  }
+  return new Map([...known].map(([hash, id]) => [byHash.get(hash)!.comparisonForm, id]));
+}
+
+/** Ids by hash in hexadecimal digits, of those addresses that still have their text. */
+async function findByHashes(on: Session, hashes: readonly string[]): Promise<Map<string, string>> {
+  const rows = await on.query<{ id: string; hash: Buffer; erased: boolean }>(FIND_MANY, [
     hashes.map((hash) => Buffer.from(hash, 'hex')),
-    all.map((address) => address.comparisonForm),
-    all.map((address) => address.domain),
-    all.map(() => now),
   ]);
-  const rows = await on.query<{ id: string; hash: Buffer }>(FIND_MANY, [
-    hashes.map((hash) => Buffer.from(hash, 'hex')),
-  ]);
-  return new Map(rows.map((row) => [byHash.get(row.hash.toString('hex'))!.comparisonForm, row.id]));
+  return new Map(rows.filter((row) => !row.erased).map((row) => [row.hash.toString('hex'), row.id]));
 }
 
 /** Id of one address, created where it was not met before. */

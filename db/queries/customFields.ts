@@ -25,7 +25,10 @@ export async function createCustomField(
 ): Promise<CreatedCustomField> {
   const problem = problemOf(field);
   if (problem !== null) return { kind: 'invalid', problem };
-  const created = await on.query(INSERT, [field.key, field.label.trim(), field.type, field.choices, now]);
+  const choices = [...new Set(field.choices.map((choice) => choice.trim()))].filter(
+    (choice) => choice !== '',
+  );
+  const created = await on.query(INSERT, [field.key, field.label.trim(), field.type, choices, now]);
   return { kind: created.length === 1 ? 'created' : 'exists' };
 }
 
@@ -33,8 +36,9 @@ function problemOf(field: CustomField): CustomFieldProblem | null {
   // A merge field can name it as it is: `prospect.custom.<key>`.
   if (!/^[a-z][a-zA-Z0-9_]{0,62}$/.test(field.key)) return 'key_invalid';
   if (field.label.trim() === '') return 'label_empty';
-  const choices = field.choices.filter((choice) => choice.trim() !== '');
-  if (field.type === 'choice') return choices.length === 0 ? 'choices_missing' : null;
+  if (field.type === 'choice') {
+    return field.choices.every((choice) => choice.trim() === '') ? 'choices_missing' : null;
+  }
   return field.choices.length > 0 ? 'choices_not_allowed' : null;
 }
 

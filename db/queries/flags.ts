@@ -9,7 +9,8 @@ export interface FlagChange {
   readonly bounced?: boolean;
 }
 
-const FLAG_REASONS = [
+/** Each flag with the reason that goes with it. */
+export const FLAG_REASONS = [
   ['emailOptOut', 'opt_out'],
   ['bounced', 'bounced'],
 ] as const satisfies readonly (readonly [keyof FlagChange, SuppressionReason])[];

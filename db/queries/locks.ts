@@ -78,6 +78,6 @@ export function parentsOf(domains: readonly string[]): string[] {
 }
 
 /** Makes `Database.transaction` begin anew, as PostgreSQL's own serialization failure does. */
-class Restart extends Error {
+export class Restart extends Error {
   readonly code = '40001';
 }
