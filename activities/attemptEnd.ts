@@ -1,7 +1,7 @@
 import type { RenderFailure } from '../adapters/mailer/composer.ts';
 import type { ReadyConversation, Transmission } from '../adapters/mailer/mailer.ts';
 import type { AttemptEnd } from '../db/queries/outcome.ts';
-import { classifyReply } from '../domain/bounce/classify.ts';
+import { classifyReply } from '../domain/bounce/classifyReply.ts';
 
 const NOTHING_KNOWN = {
   category: null,

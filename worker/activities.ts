@@ -4,10 +4,12 @@ import type { EmailComposer } from '../adapters/mailer/composer.ts';
 import type { Mailer } from '../adapters/mailer/mailer.ts';
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
 import type { Database } from '../db/connection.ts';
+import type { AddressHasher } from '../db/queries/addresses.ts';
 
 /** All activities, by the worker that runs them. */
 export function createActivities(parts: {
   db: Database;
+  hasher: AddressHasher;
   mailer: Mailer;
   composer: EmailComposer;
   processes: WorkflowProcesses;

@@ -1,0 +1,89 @@
+import type { Client } from '@temporalio/client';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import {
+  bundleWorkflowCode,
+  type NativeConnection,
+  type Worker,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker';
+import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
+import type { Mailer } from '../../adapters/mailer/mailer.ts';
+import { createSmartHostMailer } from '../../adapters/mailer/smartHostMailer.ts';
+import { createWorkflowProcesses, type WorkflowProcesses } from '../../adapters/temporal/processes.ts';
+import { ensureSearchAttributes } from '../../adapters/temporal/searchAttributes.ts';
+import { createActivities } from '../../worker/activities.ts';
+import { createWorkers, WORKFLOWS } from '../../worker/workers.ts';
+import type { TestAccount } from './account.ts';
+import { type MailServer, startMailServer } from './mailServer.ts';
+
+/** Workers of this process with a mail server behind them. */
+export interface Sending {
+  readonly client: Client;
+  readonly processes: WorkflowProcesses;
+  readonly mail: MailServer;
+  readonly mailer: Mailer;
+  close(): Promise<void>;
+}
+
+let bundle: Promise<WorkflowBundleWithSourceMap> | undefined;
+
+/** The workflows as the worker runs them, bundled once in this process. */
+export function workflowBundle(): Promise<WorkflowBundleWithSourceMap> {
+  bundle ??= bundleWorkflowCode({
+    ...WORKFLOWS,
+    logger: { log() {}, trace() {}, debug() {}, info() {}, warn() {}, error() {} },
+  });
+  return bundle;
+}
+
+/** A mailer to a server of this process. */
+export function testMailer(port: number): Mailer {
+  return createSmartHostMailer({
+    host: '127.0.0.1',
+    port,
+    tls: 'none',
+    clientName: 'heed.test',
+    maxConnections: 10,
+    maxMessagesPerConnection: 100,
+    idleMilliseconds: 10_000,
+  });
+}
+
+/** Starts workers for all task queues against a Temporal server, real or time-skipping. */
+export async function startSending(
+  account: TestAccount,
+  temporal: { connection: NativeConnection; client: Client; namespace: string } | TestWorkflowEnvironment,
+): Promise<Sending> {
+  const { client } = temporal;
+  const connection = 'nativeConnection' in temporal ? temporal.nativeConnection : temporal.connection;
+  const namespace = temporal.namespace ?? 'default';
+  const mail = await startMailServer();
+  const mailer = testMailer(mail.port);
+  const processes = createWorkflowProcesses(client);
+  await ensureSearchAttributes(client.connection, namespace);
+  const workers: Worker[] = await createWorkers({
+    connection,
+    namespace,
+    workflowBundle: await workflowBundle(),
+    activities: createActivities({
+      db: account.db,
+      hasher: account.hasher,
+      mailer,
+      composer: createEmailComposer(),
+      processes,
+    }),
+  });
+  const running = workers.map((worker) => worker.run());
+  return {
+    client,
+    processes,
+    mail,
+    mailer,
+    async close() {
+      for (const worker of workers) worker.shutdown();
+      await Promise.all(running);
+      await mailer.close();
+      await mail.close();
+    },
+  };
+}

@@ -1,0 +1,103 @@
+import { Client, Connection } from '@temporalio/client';
+import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import pino from 'pino';
+import { createEmailComposer } from '../adapters/mailer/createComposer.ts';
+import { createSmartHostMailer } from '../adapters/mailer/smartHostMailer.ts';
+import { ensureNamespace } from '../adapters/temporal/namespace.ts';
+import { createWorkflowProcesses } from '../adapters/temporal/processes.ts';
+import { ensureSchedules } from '../adapters/temporal/schedules.ts';
+import { ensureSearchAttributes } from '../adapters/temporal/searchAttributes.ts';
+import { type Config, configOrExit, loadConfig } from '../config/config.ts';
+import { openDatabase } from '../db/connection.ts';
+import { AddressHasher } from '../db/queries/addresses.ts';
+import { prepareSettings } from '../db/queries/settings.ts';
+import { createActivities } from './activities.ts';
+import { untilItAnswers } from './patience.ts';
+import { startRelay } from './relay.ts';
+import { createWorkers, WORKFLOWS } from './workers.ts';
+
+/** Worker and relay in one process: carries out what the API has written down. */
+async function main(config: Config): Promise<void> {
+  const log = pino({ name: 'worker', level: config.logLevel });
+  Runtime.install({
+    logger: new DefaultLogger('WARN', ({ level, message, meta }) =>
+      log[level === 'ERROR' ? 'error' : 'warn']({ meta }, message),
+    ),
+    // Stopping is decided below, where the relay and the mailer stop too.
+    shutdownSignals: [],
+  });
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+
+  const bundle = bundleWorkflowCode({ ...WORKFLOWS, logger: new DefaultLogger('ERROR') });
+  const db = openDatabase(config.database.url, {
+    max: config.database.poolSize,
+    applicationName: 'heed worker',
+  });
+  const hasher = new AddressHasher(config.addressKey);
+  await untilItAnswers('PostgreSQL', log, stop.signal, () => prepareSettings(db, hasher, new Date()));
+
+  const { address, namespace } = config.temporal;
+  const connection = await untilItAnswers('Temporal', log, stop.signal, async () => {
+    const made = await Connection.connect({ address });
+    await ensureNamespace(made, namespace);
+    return made;
+  });
+  const client = new Client({ connection, namespace });
+  // A namespace that was registered just now takes the server some seconds to know.
+  await untilItAnswers('the Temporal namespace', log, stop.signal, async () => {
+    await ensureSearchAttributes(connection, namespace);
+    await ensureSchedules(client);
+  });
+  const processes = createWorkflowProcesses(client);
+  const mailer = createMailer(config);
+  const native = await NativeConnection.connect({ address });
+  const workers = await createWorkers({
+    connection: native,
+    namespace,
+    workflowBundle: await bundle,
+    activities: createActivities({ db, hasher, mailer, composer: createEmailComposer(), processes }),
+  });
+  const relay = startRelay({ db, processes, log });
+  const running = Promise.all(workers.map((worker) => worker.run()));
+  log.info('the worker is ready');
+  // The launcher and the container's health check look for this line.
+  process.stdout.write('HEED_WORKER_READY\n');
+
+  const stopped = new Promise<void>((resolve) => {
+    if (stop.signal.aborted) resolve();
+    stop.signal.addEventListener('abort', () => resolve());
+  });
+  // A worker that ends by itself has failed for good: this process ends with its error and is started anew.
+  await Promise.race([stopped, running]);
+  await relay.stop();
+  for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  await running;
+  await mailer.close();
+  await Promise.all([native.close(), connection.close(), db.close()]);
+}
+
+function createMailer({ smtp }: Config) {
+  const { relay } = smtp;
+  return createSmartHostMailer({
+    host: relay.host,
+    port: relay.port,
+    tls: relay.tls,
+    ...(relay.credentials && {
+      auth: { user: relay.credentials.username, password: relay.credentials.password },
+    }),
+    clientName: smtp.ehloName,
+    maxConnections: smtp.maxConnections,
+    maxMessagesPerConnection: smtp.messagesPerConnection,
+    idleMilliseconds: smtp.idleSeconds * 1_000,
+  });
+}
+
+const config = configOrExit(() => loadConfig());
+main(config).then(
+  () => process.exit(0),
+  (error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.exit(1);
+  },
+);
