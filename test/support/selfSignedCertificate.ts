@@ -1,8 +1,11 @@
 import { generate } from 'selfsigned';
 
-/** A key and a certificate for `localhost` and 127.0.0.1, made anew, in PEM. The certificate is its own authority. */
-export async function selfSignedCertificate(): Promise<{ key: string; cert: string }> {
-  const pems = await generate([{ name: 'commonName', value: 'localhost' }], {
+/** A key and a certificate for a host name and an address, made anew, in PEM. The certificate is its own authority. */
+export async function selfSignedCertificate(
+  host = 'localhost',
+  address = '127.0.0.1',
+): Promise<{ key: string; cert: string }> {
+  const pems = await generate([{ name: 'commonName', value: host }], {
     keyType: 'ec',
     algorithm: 'sha256',
     extensions: [
@@ -10,8 +13,8 @@ export async function selfSignedCertificate(): Promise<{ key: string; cert: stri
       {
         name: 'subjectAltName',
         altNames: [
-          { type: 2, value: 'localhost' },
-          { type: 7, ip: '127.0.0.1' },
+          { type: 2, value: host },
+          { type: 7, ip: address },
         ],
       },
     ],
