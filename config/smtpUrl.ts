@@ -15,7 +15,12 @@ export interface SmtpRelay {
   readonly host: string;
   readonly port: number;
   readonly tls: SmtpTls;
-  readonly credentials: { readonly username: string; readonly password: string } | null;
+  readonly auth?: {
+    readonly user: string;
+    readonly password: string;
+    /** Only for a server on this machine. */
+    readonly allowPlaintext?: true;
+  };
 }
 
 const form =
@@ -40,14 +45,12 @@ export function parseSmtpUrl(value: string): SmtpRelay | string {
   }
   if ((url.username === '') !== (url.password === ''))
     return 'must have both a user and a password, or neither';
-  const credentials =
-    url.username === ''
-      ? null
-      : { username: decodeURIComponent(url.username), password: decodeURIComponent(url.password) };
-  if (credentials && (tls === 'none' || tls === 'opportunistic') && !isLoopback(host)) {
-    return `would send the password without a guarantee of encryption; say tls=required instead of tls=${tls}`;
-  }
-  return { host, port: url.port === '' ? (implicit ? 465 : 587) : Number(url.port), tls, credentials };
+  const relay = { host, port: url.port === '' ? (implicit ? 465 : 587) : Number(url.port), tls } as const;
+  if (url.username === '') return relay;
+  const auth = { user: decodeURIComponent(url.username), password: decodeURIComponent(url.password) };
+  if (tls === 'implicit' || tls === 'required') return { ...relay, auth };
+  if (isLoopback(host)) return { ...relay, auth: { ...auth, allowPlaintext: true } };
+  return `would send the password without a guarantee of encryption; say tls=required instead of tls=${tls}`;
 }
 
 function isLoopback(host: string): boolean {

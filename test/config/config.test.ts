@@ -28,7 +28,7 @@ describe('settings of the API and the worker', () => {
       host: 'relay.example.com',
       port: 587,
       tls: 'required',
-      credentials: { username: 'user', password: 'p@ss' },
+      auth: { user: 'user', password: 'p@ss' },
     });
     expect(config.api).toEqual({ host: '127.0.0.1', port: 8080 });
     expect(config.addressKey).toHaveLength(32);
