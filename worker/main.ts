@@ -78,14 +78,8 @@ async function main(config: Config): Promise<void> {
 }
 
 function createMailer({ smtp }: Config) {
-  const { relay } = smtp;
   return createSmartHostMailer({
-    host: relay.host,
-    port: relay.port,
-    tls: relay.tls,
-    ...(relay.credentials && {
-      auth: { user: relay.credentials.username, password: relay.credentials.password },
-    }),
+    ...smtp.relay,
     clientName: smtp.ehloName,
     maxConnections: smtp.maxConnections,
     maxMessagesPerConnection: smtp.messagesPerConnection,
