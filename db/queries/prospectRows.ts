@@ -21,9 +21,10 @@ export interface Prospect {
 /** What is written of a prospect. */
 export type ProspectValues = Omit<Prospect, 'version' | 'createdAt' | 'updatedAt'>;
 
-const column = (field: StandardField): string =>
+/** Column of a standard field. */
+export const standardColumn = (field: StandardField): string =>
   field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-const FIELD_COLUMNS = STANDARD_FIELDS.map((field) => [field, column(field)] as const);
+const FIELD_COLUMNS = STANDARD_FIELDS.map((field) => [field, standardColumn(field)] as const);
 const WRITTEN = [
   'address_id',
   'email',

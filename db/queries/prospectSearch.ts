@@ -1,0 +1,53 @@
+import { plain, type Session } from '../connection.ts';
+import { beginsWith, Conditions, type Page } from './keyset.ts';
+import { PROSPECT_COLUMNS, type Prospect, toProspect } from './prospectRows.ts';
+
+/** Which prospects; whatever is absent does not narrow the search. */
+export interface ProspectFilter {
+  /** Beginning of the email address, the last name or the company, without regard to letter case. */
+  readonly prefix?: string;
+  readonly emailOptOut?: boolean;
+  readonly bounced?: boolean;
+  readonly listId?: string;
+  /** Each range holds its beginning and not its end. */
+  readonly createdFrom?: Date;
+  readonly createdBefore?: Date;
+  readonly updatedFrom?: Date;
+  readonly updatedBefore?: Date;
+}
+
+/**
+ * Current prospects, the newest first.
+ *
+ * @returns a full page, or fewer where there are no more
+ */
+export async function searchProspects(on: Session, filter: ProspectFilter, page: Page): Promise<Prospect[]> {
+  const conditions = new Conditions('p.deleted_at is null');
+  const prefix = filter.prefix?.normalize('NFC').trim().toLowerCase();
+  conditions.add('p.id < ?', page.after);
+  // Three index scans; with "or" across the tables there would be none.
+  conditions.add(
+    `p.id in (
+      select q.id from address a join prospect q on q.address_id = a.id where a.email like ?
+      union all select id from prospect where lower(last_name) like ?
+      union all select id from prospect where lower(company) like ?)`,
+    prefix ? beginsWith(prefix) : undefined,
+  );
+  conditions.add('p.email_opt_out = ?', filter.emailOptOut);
+  conditions.add('p.bounced = ?', filter.bounced);
+  conditions.add(
+    'exists (select from list_member m where m.list_id = ? and m.prospect_id = p.id)',
+    filter.listId,
+  );
+  conditions.add('p.created_at >= ?', filter.createdFrom);
+  conditions.add('p.created_at < ?', filter.createdBefore);
+  conditions.add('p.updated_at >= ?', filter.updatedFrom);
+  conditions.add('p.updated_at < ?', filter.updatedBefore);
+  const rows = await on.query(
+    plain(
+      `select ${PROSPECT_COLUMNS} from prospect p ${conditions.where} order by p.id desc ${conditions.limit(page.limit)}`,
+    ),
+    conditions.values,
+  );
+  return rows.map(toProspect);
+}
