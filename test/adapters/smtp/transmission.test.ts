@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { OutgoingMessage } from '../../../adapters/mailer/mailer.ts';
 import { type ScriptedPeer, type ScriptedSmtp, startScriptedSmtp } from '../../support/scriptedSmtp.ts';
@@ -293,5 +294,64 @@ describe('what cannot be sent is refused before anything is written', () => {
     );
     await session.transmit(message, willing);
     expect(written()).toContain(`MAIL FROM:<sender@example.com> SIZE=${message.content.length}\r\n`);
+  });
+});
+
+describe('whatever a server answers', () => {
+  const code = fc.constantFrom(220, 250, 299, 354, 399, 421, 450, 550);
+  const oneReply = code.map((number) => `${number} x\r\n`);
+  const anything = fc.oneof(
+    { weight: 6, arbitrary: fc.constant(null) },
+    { weight: 4, arbitrary: oneReply },
+    { weight: 1, arbitrary: fc.tuple(oneReply, oneReply).map((replies) => replies.join('')) },
+    { weight: 1, arbitrary: fc.constantFrom('close', 'reset', 'garbage\r\n', '250-half') },
+  );
+  const script = fc.record({
+    pipelining: fc.boolean(),
+    owned: fc.boolean(),
+    mail: anything,
+    rcpt: anything,
+    data: anything,
+    final: anything,
+  });
+
+  it('I2: not taken means never terminated, accepted means answered so, and all else is told as open', async () => {
+    const seen = new Set<string>();
+    await fc.assert(
+      fc.asyncProperty(script, async ({ pipelining, owned, ...phases }) => {
+        const answers: Answers = { ehlo: pipelining ? '250-x\r\n250 PIPELINING\r\n' : '250 x\r\n' };
+        for (const phase of ['mail', 'rcpt', 'data', 'final'] as const) {
+          const given = phases[phase];
+          if (given === null) continue;
+          answers[phase] = (peer) => {
+            if (given === 'close') peer.close();
+            else if (given === 'reset') peer.reset();
+            else peer.send(given);
+          };
+        }
+        // A server that says 354 reads content, whatever else it does.
+        if (phases.data?.startsWith('354') || phases.data?.startsWith('399')) delete answers.data;
+        const session = await open(answers, { mail: 100, rcpt: 100, data: 100, final: 100, quit: 100 });
+        const end = await session.transmit(message, { ...willing, beforeHandOver: async () => owned });
+        seen.add(end.kind);
+        session.destroy('the test is over');
+        await server.peers[0]!.ended();
+
+        const handedOver = written().includes(CONTENT_MARK);
+        if (!owned) expect(handedOver).toBe(false);
+        if (handedOver) {
+          const final = phases.final;
+          if (end.kind === 'accepted') expect(final === null || /^2\d\d/.test(final)).toBe(true);
+          else if (end.kind === 'refused') expect(final).toMatch(/^[45]\d\d/);
+          else expect(end).toMatchObject({ kind: 'broken', phase: 'final', mayHaveBeenTaken: true });
+        } else {
+          expect(end.kind).not.toBe('accepted');
+          if (end.kind === 'broken') expect(end.mayHaveBeenTaken).toBe(false);
+        }
+        await server.stop();
+      }),
+      { numRuns: 400 },
+    );
+    expect([...seen].sort()).toEqual(['accepted', 'broken', 'not_begun', 'refused']);
   });
 });
