@@ -2,7 +2,10 @@ import type { Client } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import {
   bundleWorkflowCode,
+  DefaultLogger,
+  makeTelemetryFilterString,
   type NativeConnection,
+  Runtime,
   type Worker,
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
@@ -24,6 +27,12 @@ export interface Sending {
   readonly mailer: Mailer;
   close(): Promise<void>;
 }
+
+// Workers tell of every start and stop; only what is wrong is worth reading.
+Runtime.install({
+  logger: new DefaultLogger('WARN'),
+  telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
+});
 
 let bundle: Promise<WorkflowBundleWithSourceMap> | undefined;
 
