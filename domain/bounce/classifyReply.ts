@@ -16,14 +16,10 @@ export interface ReplyToClassify {
 /** Before MAIL FROM nothing was said about anybody: a refusal is about us, or the server is not well. */
 const CONVERSATION: readonly SmtpPhase[] = ['connect', 'greeting', 'ehlo', 'starttls', 'auth', 'quit'];
 /** What can go wrong between us and the server; of anything else it is simply not available. */
-const OF_CONVERSATION: readonly Category[] = [
-  'rate_limit',
-  'reputation',
-  'authentication',
-  'policy',
-  'network',
-  'protocol',
-];
+const OF_CONVERSATION: readonly Category[] = ['rate_limit', 'reputation', 'authentication', 'network'];
+const LINK = /\bhttps?:\/\/\S+/gi;
+/** Characters looked at: far more than a reply has, few enough for every pattern. */
+const LONGEST_TEXT = 4000;
 const AFTER_RECIPIENT: readonly SmtpPhase[] = ['data', 'message', 'final'];
 
 /**
@@ -31,21 +27,24 @@ const AFTER_RECIPIENT: readonly SmtpPhase[] = ['data', 'message', 'final'];
  *
  * - a temporary reply (4yz or 4.y.z, where the two disagree too) is always soft;
  * - before MAIL FROM everything is soft and a fault of ours; in reply to MAIL FROM it is at worst a no to us;
- * - a server that took the recipient and calls the user unknown only after DATA says it of the message as often as of
- *   the mailbox (NTT docomo answers so where the recipient's filter refuses): soft, unless the enhanced code X.1.y
- *   confirms it. The limit of consecutive exhausted sends catches what is dead after all.
+ * - a server that took the recipient and says "user unknown" only after DATA says it of the message as often as of the
+ *   mailbox (NTT docomo answers so where the recipient's filter refuses): soft, unless the enhanced code X.1.y confirms
+ *   it or it is said at greater length; so it is, where a report does not tell the stage, beside a code that says the mailbox exists (X.2.y).
+ *   The limit of consecutive exhausted sends catches what is dead after all.
  */
 export function classifyReply(input: ReplyToClassify): Verdict {
   const { reply } = input;
+  const text = reply.text.slice(0, LONGEST_TEXT);
   const seen: SeenReply = {
-    text: normalise(reply.text, input.recipientDomain),
+    text: normalise(text.replace(LINK, ' '), input.recipientDomain),
+    links: (text.match(LINK) ?? []).join(' ').toLowerCase(),
     code: reply.code,
-    enhancedCode: reply.enhancedCode ?? enhancedCodeIn(reply.text),
-    phase: phaseInText(reply.text) ?? input.phase,
+    enhancedCode: reply.enhancedCode ?? enhancedCodeIn(text),
+    phase: phaseInText(text) ?? input.phase,
     speaker: input.speaker ?? 'own_relay',
   };
   const verdict = judge(seen);
-  return { ...verdict, retryAfterSeconds: verdict.action === 'soft' ? retryAfterSeconds(reply.text) : null };
+  return { ...verdict, retryAfterSeconds: verdict.action === 'soft' ? retryAfterSeconds(text) : null };
 }
 
 function judge(seen: SeenReply): Omit<Verdict, 'retryAfterSeconds'> {
@@ -55,22 +54,32 @@ function judge(seen: SeenReply): Omit<Verdict, 'retryAfterSeconds'> {
   const name = rule?.name ?? 'no rule';
   if (inConversation) {
     const category = rule && OF_CONVERSATION.includes(rule.category) ? rule.category : 'relay_unavailable';
-    return { action: 'soft', category: seen.phase === 'auth' ? 'authentication' : category, fault: 'ours', rule: name };
+    return {
+      action: 'soft',
+      category: seen.phase === 'auth' ? 'authentication' : category,
+      fault: 'ours',
+      rule: name,
+    };
   }
   if (rule === undefined) return { action: 'soft', category: 'other', fault: 'recipient', rule: name };
   const { category } = rule;
   const fault = seen.phase === 'mail' && rule.category === 'policy' ? 'ours' : rule.fault;
   if (isTemporary(seen)) return { action: 'soft', category, fault, rule: name };
-  if (rule.permanent === 'hard' && isSaidOfMessage(seen)) return { action: 'soft', category, fault, rule: name };
+  if (rule.permanent === 'hard' && isDoubtful(seen)) return { action: 'soft', category, fault, rule: name };
   return { action: rule.permanent, category, fault, rule: name };
 }
 
-function isTemporary({ code, enhancedCode }: SeenReply): boolean {
+function isTemporary({ code, enhancedCode, text }: SeenReply): boolean {
+  if (code === 0 && enhancedCode === null) return /\b(?:temporar|deferred|later|will be retried)/.test(text);
   return (code >= 400 && code < 500) || (enhancedCode?.startsWith('4.') ?? false);
 }
 
-function isSaidOfMessage({ phase, enhancedCode }: SeenReply): boolean {
-  return phase !== null && AFTER_RECIPIENT.includes(phase) && !/^5\.(?:1\.|4\.1$)/.test(enhancedCode ?? '');
+/** Whether words that call the mailbox unknown are doubtful by where they stand or by the code beside them. */
+function isDoubtful({ phase, enhancedCode, text }: SeenReply): boolean {
+  if (!/\b(?:unknown user|user unknown|no such user|user (?:does )?not (?:exist|found))\b/.test(text))
+    return false;
+  if (phase === null) return enhancedCode?.startsWith('5.2.') ?? false;
+  return AFTER_RECIPIENT.includes(phase) && !enhancedCode?.startsWith('5.1.');
 }
 
 function normalise(text: string, recipientDomain: string | undefined): string {

@@ -4,7 +4,8 @@ import type { SmtpPhase, SmtpReply } from './verdict.ts';
 const ENHANCED = '[245]\\.\\d{1,3}\\.\\d{1,3}(?![.\\d]*\\d)';
 const CODE_WITH_ENHANCED = new RegExp(`(?<![\\d.])([245]\\d\\d)[ -]+#?(${ENHANCED})`);
 /** A reply code where replies begin: at the start, after punctuation that introduces a quotation, or after `said`. */
-const CODE_QUOTED = /(?:^|[:;'"(<>[\]=]\s*|\b(?:said|returned|with|was|reason|error|response)\s)([245]\d\d)(?=[ -]\S|\s*$)/i;
+const CODE_QUOTED =
+  /(?:^|[:;'"(<>[\]=]\s*|\b(?:said|returned|with|was|reason|error|response)\s)([245]\d\d)(?=[ -]\S|\s*$)/i;
 const CODE_ANYWHERE = /(?<![\d.:/])\b([45][0-7]\d)[ -](?=[^\s\d])/;
 const ENHANCED_ALONE = new RegExp(`(?<![\\d.])(${ENHANCED})`);
 
@@ -24,7 +25,10 @@ export function parseReplyText(text: string): SmtpReply {
   let rest = flat;
   if (code !== null) rest = rest.replace(new RegExp(`(?<![\\d.:/])${code}(?=[ -]|$)[ -]*`, 'g'), ' ');
   if (enhancedCode !== null) {
-    rest = rest.replace(new RegExp(`(?<![\\d.])#?${RegExp.escape(enhancedCode)}(?![.\\d]*\\d)`, 'g'), ' ');
+    rest = rest.replace(
+      new RegExp(`(?<![\\d.])#?${enhancedCode.replaceAll('.', '\\.')}(?![.\\d]*\\d)`, 'g'),
+      ' ',
+    );
   }
   return { code: Number(code ?? 0), enhancedCode, text: rest.replace(/\s+/g, ' ').trim() };
 }
@@ -36,12 +40,24 @@ export function enhancedCodeIn(text: string): string | null {
 
 /** How mail systems tell in words which command the quoted reply answered. */
 const PHASES: readonly (readonly [RegExp, SmtpPhase])[] = [
-  [/\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?(?:end of data|final data)\b/i, 'final'],
+  [
+    /\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?(?:end of data|final data)\b/i,
+    'final',
+  ],
   [/\bfailed after i sent the message\b/i, 'final'],
   [/\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?data\b/i, 'data'],
-  [/\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?rcpt\b|\bdoes not like recipient\b/i, 'rcpt'],
-  [/\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?mail\b|\bbut sender was rejected\b/i, 'mail'],
-  [/\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?(?:ehlo|helo)\b|\bbut my name was rejected\b/i, 'ehlo'],
+  [
+    /\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?rcpt\b|\bdoes not like recipient\b/i,
+    'rcpt',
+  ],
+  [
+    /\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?mail\b|\bbut sender was rejected\b/i,
+    'mail',
+  ],
+  [
+    /\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?(?:ehlo|helo)\b|\bbut my name was rejected\b/i,
+    'ehlo',
+  ],
   [/\b(?:in reply to|after|did not like our)\s+(?:the\s+)?initial (?:connection|greeting)\b/i, 'greeting'],
 ];
 

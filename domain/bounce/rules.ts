@@ -2,8 +2,10 @@ import type { BounceAction, Category, Fault, SmtpPhase } from './verdict.ts';
 
 /** A reply as the rules see it. */
 export interface SeenReply {
-  /** Lower case, one line, every email address of the recipient's domain (of any, where it is unknown) as `addr`. */
+  /** Lower case, one line, without links, every email address of the recipient's domain (of any, where it is unknown) as `addr`. */
   readonly text: string;
+  /** The links that stood in the text: some name the blocklist or the kind of refusal. */
+  readonly links: string;
   readonly code: number;
   readonly enhancedCode: string | null;
   readonly phase: SmtpPhase | null;
@@ -38,6 +40,10 @@ const says =
   (...patterns: RegExp[]) =>
   (seen: SeenReply) =>
     patterns.some((pattern) => pattern.test(seen.text));
+const links =
+  (...patterns: RegExp[]) =>
+  (seen: SeenReply) =>
+    patterns.some((pattern) => pattern.test(seen.links));
 /** Subject and detail of the enhanced status code, whatever its class: `enhanced(/^1\.1$/)` is X.1.1. */
 const enhanced = (pattern: RegExp) => (seen: SeenReply) =>
   seen.enhancedCode !== null && pattern.test(seen.enhancedCode.slice(2));
@@ -58,28 +64,29 @@ const inPhase =
 const MAILBOX =
   '(?:users?(?: ?names?| ?ids?)?|userids?|recipients?|mail ?box(?:es)?|accounts?|(?<!ip |host |server |sender |system )address(?:es)?|addressee|alias(?:es)?|local[- ]part|destinataires?|utilisateurs?|usuarios?|empf(?:ä|ae)nger|benutzer|utente|destinatari[oa]|usu[aá]rio)';
 const NOT_THERE =
-  "(?:unknown|not (?:be )?(?:found|known|recogni[sz]ed|listed|registered|present|local|valid|exist)\\b|(?:does|do|did)(?: not|n't) (?:currently )?exist|(?:isn't|aren't) (?:valid|known|listed|registered|local)|(?:could|can)(?:not|n't| not) be found|non-?exist[ae]nt|invalid|no longer (?:exists?|valid|available|active|in (?:use|service|existence)|here|with|employed|accepts|on)|(?:was|has been|is|been) (?:permanently )?(?:deleted|removed|closed)|undeliverable|inconnue?s?|invalide|inexistante?|desconocid[oa]|no existe|inexistente|unbekannt|existiert nicht|sconosciut[oa]|non esiste|desconhecid[oa])";
+  "(?:unknown(?! (?:error|reason|problem|failure|status|sender|host|command|protocol|content))|not (?:be )?(?:found|known|recogni[sz]ed|listed|registered|present|local|valid|exist)\\b|(?:does|do|did)(?: not|n't) (?:currently )?exist|(?:isn't|aren't) (?:valid|known|listed|registered|local)|(?:could|can)(?:not|n't| not) be found|non-?exist[ae]nt|invalid(?! (?:sender|helo|message|header|content|credential|certificate|command|response|character))|no longer (?:exists?|valid|available|active|in (?:use|service|existence)|here|with|employed|accepts|on)|inconnue?s?|invalide|inexistante?|desconocid[oa]|no existe|inexistente|unbekannt|existiert nicht|sconosciut[oa]|non esiste|desconhecid[oa])";
 const NO_SUCH =
   "(?:unknown|invalid|illegal|no such|no|non-?exist[ae]nt|wrong|bad|undeliverable|unroute?able|unresolvable|not an? (?:\\w+ )?(?:valid|known|active|existing|existent|local|registered)|(?:is|was)n't an? (?:valid|known|existing))";
-const WITHIN_SENTENCE = '[^.;!?]{0,70}?';
+const WITHIN_SENTENCE = '(?:[^.;!?]|\\.(?=\\w)){0,70}?';
 
 const USER_UNKNOWN = [
   new RegExp(`\\b${MAILBOX}\\b${WITHIN_SENTENCE}\\b${NOT_THERE}`),
-  new RegExp(`\\b${NO_SUCH}\\s+(?:(?:or|and|final|delivery|local|virtual|destination|e-?mail|illegal|invalid|unknown|valid|smtp|internet|the|such)\\s+|\\W+){0,4}(?:${MAILBOX}|person|customer|member|subscriber)\\b`),
+  new RegExp(
+    `\\b${NO_SUCH}\\s+(?:(?:or|and|final|delivery|local|virtual|destination|e-?mail|illegal|invalid|unknown|valid|smtp|internet|the|such)\\s+|\\W+){0,4}(?:${MAILBOX}|person|customer|member|subscriber)\\b`,
+  ),
   new RegExp(`\\baddr\\b\\W{0,6}(?:is |was )?${NOT_THERE}`),
   /\b(?:does not|doesn't) have an? (?:\S+ )?(?:account|mailbox)\b/,
   /\b(?:there is )?no(?: one|body)? (?:here )?(?:at|by|with|under) (?:this|that) (?:address|name)\b/,
   /\bnot our (?:user|customer)\b|\bnot (?:an? )?(?:\w+ )?(?:user|customer|recipient|mailbox) here\b/,
-  /\brecip(?:ient)?notfound\b|[?&]p=nosuchuser\b|\bbadrcptto\b|\bvalidrcptto\b/,
+  /\brecip(?:ient)?notfound\b|\bbadrcptto\b|\bvalidrcptto\b/,
   /\b(?:bad|invalid) destination mailbox\b/,
+  /\b(?:account|mail ?box|address|user)\b(?: addr)? (?:has been|is|was) (?:permanently )?(?:deleted|removed|closed)\b/,
   // Said of the address with nothing added: no policy, no content, nothing about us.
-  /(?<!sender |from |ip )\b(?:addr|recipient|recipient address|address)\b\W{0,6}(?:is |was )?(?:address )?(?:rejected|not accepted)\W*$/,
+  /(?<!sender |from |ip )\b(?:addr|recipient|recipient address|address)\b\W{0,6}(?:is |was )?(?:address )?(?:rejected|not accepted)\b\W*(?:addr\b\W*)?$/,
 ];
 
 const HOST_UNKNOWN = [
-  new RegExp(
-    `\\b(?:(?<!sender |sending |from )domain|host|mail ?server|exchanger)(?:\\s+name|\\/domain)?\\b[^.;!?]{0,50}?\\b(?:unknown|not found|(?:does not|doesn't) exist|non-?existent|could(?:n't| not) be found|(?:does not|doesn't) resolve)`,
-  ),
+  /\b(?:(?<!sender |sending |from )domain|host|mail ?server|exchanger)(?:\s+name|\/domain)?\b(?:[^.;!?]|\.(?=\w)){0,50}?\b(?:unknown|not found|(?:does not|doesn't) exist|non-?existent|could(?:n't| not) be found|(?:does not|doesn't) resolve)/,
   /\b(?:unknown|no such|illegal|non-?existent|invalid|unroute?able mail) (?:host|domain|host\/domain)\b/,
   /\bcould(?:n't| not) find (?:any|a) (?:host|mail exchanger|mx)\b|\bno mx (?:records? )?(?:found|exists?)?/,
   /\bbad destination system\b|\bnxdomain\b|\bnonexistentdomain\b|\ball relevant mx records point to non-?existent hosts\b/,
@@ -87,8 +94,8 @@ const HOST_UNKNOWN = [
 
 const MAILBOX_FULL = [
   /\bover[- ]?(?:the )?quota\b|\bquota ?(?:is )?(?:exceed|full|violat|reached|limit)|\bquotaexceeded|overquota/,
-  /\bexceed\w*\b[^.;]{0,40}\b(?:quota|allowed size|storage|mailbox size|space)\b/,
-  /\b(?:mail ?box|in ?box|mail ?folder|mail ?drop|maildir|mail ?store|message store|account|storage|disk)\b[^.;]{0,20}\b(?:is |was )?(?:too |almost )?full\b/,
+  /\bexceed\w*\b(?:[^.;]|\.(?=\w)){0,40}\b(?:quota|allowed size|storage|mailbox size|space)\b/,
+  /\b(?:mail ?box|in ?box|mail ?folder|mail ?drop|maildir|mail ?store|message store|account|storage|disk)\b(?:[^.;]|\.(?=\w)){0,20}\b(?:is |was )?(?:too |almost )?full\b/,
   /\b(?:full|too large) (?:mail ?box|in ?box)\b|\bout of (?:\w+ )?space\b/,
   /\b(?:not enough|insufficient|no) (?:\w+ ){0,2}(?:storage|space)\b/,
   /\bbo[iî]te\b.*\bpleine\b|\bpostfach\b.*\bvoll\b|\bbuz[oó]n\b.*\blleno\b|\bcasella\b.*\bpiena\b|\bcaixa\b.*\bcheia\b/,
@@ -96,18 +103,20 @@ const MAILBOX_FULL = [
 
 const MAILBOX_INACTIVE = [
   new RegExp(
-    `\\b(?:${MAILBOX}|compte|e-?mail)\\b[^.;!?]{0,60}?\\b(?:(?:is|was|are|has been|have been|been|currently|temporarily|or|est|and|user|address|account|rejected:)\\s+|[^\\w\\s]+\\s*)(?:(?:currently|temporarily|permanently|a|an|been)\\s+)*(?:disabled|suspended|inactive|in-?activated?|deactivated|blocked|bloque|locked|frozen|expired|discontinued|terminated|archived|on hold|dormant)\\b(?! (?:from|for|due|because|by policy))`,
+    `\\b(?:${MAILBOX}|compte|e-?mail)\\b(?:[^.;!?]|\\.(?=\\w)){0,60}?\\b(?:(?:is|was|are|has been|have been|been|currently|temporarily|or|est|and|user|address|account|rejected:)\\s+|[^\\w\\s]+\\s*)(?:(?:currently|temporarily|permanently|a|an|been)\\s+)*(?:disabled|suspended|inactive|in-?activated?|deactivated|blocked|bloque|locked|frozen|expired|discontinued|terminated|archived|on hold|dormant)\\b(?! (?:from|for|due|because|by policy))`,
   ),
   /\b(?:disabled|suspended|inactive|deactivated|locked|frozen|expired|dormant|archived) (?:recipient|user|account|mail ?box|address)\b/,
-  new RegExp(`\\b${MAILBOX} (?:disabled|suspended|inactive|deactivated|locked|frozen|expired|discontinued)\\b`),
+  new RegExp(
+    `\\b${MAILBOX}(?: addr)? (?:disabled|suspended|inactive|deactivated|locked|frozen|expired|discontinued)\\b`,
+  ),
 ];
 
 /** Addresses, hosts and lists: a no to the host that we send from, whoever the mail is for. */
 const OUR_HOST_LISTED = [
   /\b(?:black|block|deny)[- ]?list|\b(?:rbl|dnsbl|rhsbl)s?\b|\bspamhaus|\bspamcop|\bsorbs\b|\buribl|\bsurbl|\babuseat|\bbarracudacentral|\bcloudmark|\bsenderbase|\bipcheck\.proofpoint|\bsenderscore|\bcsi\.mimecast/,
-  /\blisted (?:in|on|at|by)\b/,
-  /\b(?:client host|host network|your (?:ip|host|server|network|isp)|sending (?:ip|server|host)|source ip|client ip|ip address|ips?|mail server|hosts?|servers?)\b[^.;]{0,60}\b(?:block|ban|reject|den(?:y|ied)|refus|not (?:allowed|accepted|permitted)|suspicious|weren't sent|forbidden|untrusted)/,
-  /\b(?:block|bann|reject|refus|den(?:y|ied))\w*\b[^.;]{0,40}\b(?:sending ip|ip address|your ip|client host|client ip|source ip|your server|your network)\b/,
+  /(?<!\bnot )\blisted (?:in|on|at|by)\b/,
+  /\b(?:client host|host network|your (?:ip|host|server|network|isp)|sending (?:ip|server|host)|source ip|client ip|ip address|the ip)\b(?:[^.;]|\.(?=\w)){0,60}\b(?:block|ban|reject|den(?:y|ied)|refus|not (?:allowed|accepted|permitted)|suspicious|weren't sent|forbidden|untrusted)/,
+  /\b(?:block|bann|reject|refus|den(?:y|ied))\w*\b(?:[^.;]|\.(?=\w)){0,40}\b(?:sending ip|ip address|your ip|client host|client ip|source ip|your server|your network)\b/,
   /\breverse dns\b|\brdns\b|\bptr\b|\bip name lookup\b|\bunverifyable sending ips?\b|\bvalid sender domain\b/,
   /\bplease use the smtp server of your isp\b|\bdynamic(?:ally assigned)? ip\b/,
   /\bmessages from \S+ (?:weren't sent|temporarily deferred)\b|\bunexpected volume or user complaints\b/,
@@ -116,21 +125,22 @@ const OUR_HOST_LISTED = [
 
 const RATE_LIMITED = [
   /\brate[- ]?limit|\bthrottl|\bslow down\b|\btoo (?:fast|quickly|frequent)|\bfrequency limit|\bunusual(?:ly high)? rate\b|\bconnection rate\b/,
-  /\btoo many\b[^.;]{0,40}\b(?:connections?|sessions?|messages?|e-?mails?|recipients?|errors?|unknown|invalid|bad|requests|connexions)\b/,
-  /\b(?:daily|hourly|sending|relay|message|recipient|connection)s?\b[^.;]{0,30}\b(?:quota|limits?)\b[^.;]{0,20}\b(?:exceed|reach|hit)?/,
-  /\b(?:exceed|reach)\w*\b[^.;]{0,40}\b(?:daily|hourly|rate|sending|connection|relay)\b[^.;]{0,20}\b(?:quota|limit|threshold)?/,
+  /\btoo many\b(?:[^.;]|\.(?=\w)){0,40}\b(?:connections?|sessions?|messages?|e-?mails?|recipients?|errors?|unknown|invalid|bad|requests|connexions)\b/,
+  /\b(?:daily|hourly|sending|relay|connection|recipients? per)\b(?:[^.;]|\.(?=\w)){0,30}\b(?:quota|limits?|threshold)\b/,
+  /\bexceed\w*\b(?:[^.;]|\.(?=\w)){0,40}\b(?:daily|hourly|rate|sending|connections?|relay)\b/,
 ];
 
 const MESSAGE_AUTHENTICATION = [
-  /\b(?:spf|dkim|dmarc|arc|domainkeys|sender[- ]?id)\b/,
+  /\b(?:spf|dkim|dmarc|domainkeys|sender[- ]?id)\b/,
   /\bunauthenticated (?:e-?mail|sender|mail|message)|\bsender is unauthenticated\b|\bmultiple authentication checks failed\b/,
   /\b(?:does not|doesn't) have authentication information\b|\bpurported responsible address\b|\bspoof/,
 ];
 
-const SENDER = '(?:sender|originator|return[- ]path|reverse[- ]path|mail[- ]from|envelope[- ]from|from[: ](?:address|header|domain)|helo|ehlo)';
+const SENDER =
+  '(?:sender|originator|return[- ]path|reverse[- ]path|mail[- ]from|envelope[- ]from|from[: ](?:address|header|domain)|helo|ehlo)';
 const OUR_SENDER = [
   new RegExp(
-    `(?<!\\bto )(?<!\\bto the )\\b${SENDER}\\b[^.;]{0,60}?\\b(?:unknown|not (?:exist|found|valid|permitted|allowed|owned|verified)|(?:does not|doesn't) (?:exist|resolve)|invalid|rejected|denied|refused|blocked|unverified|verif\\w+ failed|could not be verified|no such|unroute?able|cannot be|mismatch|missing)`,
+    `(?<!\\bto )(?<!\\bto the )\\b${SENDER}\\b(?:[^.;]|\\.(?=\\w)){0,60}?\\b(?:unknown|not (?:exist|found|valid|permitted|allowed|owned|verified|listed|registered|authori[sz]ed|accepted)|(?:does not|doesn't) (?:exist|resolve)|invalid|rejected|denied|refused|blocked|unverified|verif\\w+ failed|could not be verified|no such|unroute?able|cannot be|mismatch|missing)`,
   ),
   new RegExp(
     `\\b(?:unknown|invalid|unroute?able|unresolvable|unverified|missing|illegal|bad|rejected|malformed|no such|provide a valid)\\b (?:\\w+ )?${SENDER.replace('(?:', '(?:from\\b|')}`,
@@ -139,32 +149,40 @@ const OUR_SENDER = [
 ];
 
 const SPAM_OR_VIRUS = [
-  /\bspam|\bunsolicited|\bubes?\b|\bbulk (?:e-?mail|mail|message)|\bphish|\bvirus|\bmalware|\btrojan|\binfected|\bmalicious|\bsuspicious|\bhoax|\bscam\b/,
+  /\b(?:anti-?)?spam|\bunsolicited|\bubes?\b|\bbulk (?:e-?mail|mail|message)|\bphish|\bvirus|\bmalware|\btrojan|\binfected|\bmalicious|\bsuspicious|\bhoax|\bscam\b/,
   /\b(?:message|mail|e-?mail) content\b|\bcontent (?:rejected|denied|filter|presents)|\bblacklisted (?:url|link)|\b(?:prohibited|forbidden|banned|blocked) (?:attachment|file|content)|\battachment\b/,
   /\brfc[- ]?(?:\d+ )?(?:non-?)?compl|\bnot (?:rfc )?\d*\s*compliant\b|\bheader error|\bheaders? (?:too|are|is)\b|\bmessage header\b|\b(?:multiple|missing|duplicate) (?:\w+ )?(?:addresses|headers?)\b|\bmultiple addresses\b|\bmedia error\b|\bmessage filtered\b/,
 ];
 
 const TOO_LARGE = [
-  /\b(?:message|mail|e-?mail|size|content|data|length|headers?|attachment)s?\b[^.;]{0,30}\b(?:too (?:large|big|long)|exceed\w*)\b/,
-  /\b(?:exceed\w*|over)\b[^.;]{0,30}\b(?:message size|size limit|length limit|maximum (?:message )?size|fixed maximum)\b|\bline limit exceeded\b|\bline(?:s)? too long\b|\brecipsizelimit\b/,
+  /\b(?:message|mail|e-?mail|size|content|data|headers?|attachment)s?\b(?:[^.;]|\.(?=\w)){0,30}\btoo (?:large|big)\b|\b(?:lines?|headers?|subject|address)\b(?: is| are)? too long\b/,
+  /\b(?:size|length)\b(?:[^.;]|\.(?=\w)){0,20}\bexceed|\bexceed\w*\b(?:[^.;]|\.(?=\w)){0,30}\b(?:message size|size limit|length limit|maximum|fixed limit|administrative limit)\b/,
+  /\bline limit exceeded\b|\brecipsizelimit\b/,
 ];
 
 const POLICY = [
-  /\bpolic(?:y|ies)\b|\baccess denied\b|\bnot authori[sz]ed\b|\bunauthori[sz]ed\b|\bpermission|\bsecurity\b|\badministrative(?:ly)? prohibit|\bprohibit|\bnot (?:allowed|permitted|accepted)\b|\bforbidden\b/,
-  /\bresolver\.rst\b|\brestricted\b|\bauthrequired\b|\bnot a member\b|\bmoderat/,
-  /\b(?:message|mail|e-?mail)\b[^.;]{0,30}\b(?:rejected|refused|blocked|denied|filtered|discarded)\b/,
+  /\bpolic(?:y|ies)\b|\b(?:not |un)authori[sz]ed\b|\bpermission|\bsecurity\b|\bprohibit|\bnot (?:allowed|permitted)\b|\bforbidden\b/,
+  /\brestricted\b|\bnot a member\b|\bmoderat(?:ed|ion|or)/,
+];
+
+const REFUSAL = [
+  /\baccess denied\b|\bnot accepted\b/,
+  /\b(?:message|mail|e-?mail)\b(?:[^.;]|\.(?=\w)){0,30}\b(?:rejected|refused|blocked|denied|filtered|discarded)\b/,
 ];
 
 const NETWORK = [
   /\btimed? ?out\b|\bconnection (?:refused|reset|dropped|closed|lost)|\bno route to host\b|\bunreachable\b|\bnetwork error\b|\bsocket error\b/,
-  /\b(?:lookup failure|servfail|dns (?:query failed|error|failure)|name server (?:reply|failure)|host not found, try again)\b/,
+  /\bname lookup failure\b|\bservfail\b|\bdns query failed\b|\bhost not found, try again\b/,
   /\bnot accept our requests to connect\b|\b(?:wasn't able|unable|failed) to (?:establish an smtp connection|connect|contact)\b/,
 ];
 
 const EXPIRED = [
-  /\b(?:message|delivery|retry|queue)\b[^.;]{0,20}\b(?:expired|timeout exceeded|time exceeded)\b|\bqueue\.expired\b/,
+  /\b(?:message|delivery|retry|queue)\b(?:[^.;]|\.(?=\w)){0,20}\b(?:expired|timeout exceeded|time exceeded)\b|\bqueue\.expired\b/,
   /\bcould not be delivered for\b|\btoo long in (?:the )?queue\b|\bin the queue too long\b|\bfailing for a long time\b|\bgiving up\b.*\bseconds\b|\bfailed \d+ attempts\b|\bfor the last \d+ (?:seconds|hours|days)\b/,
 ];
+
+/** Of an exchanger it means that the recipient is not there; of our relay, that it does not take this from us. */
+const RECIPIENT_ACCESS_DENIED = /\brecipient address rejected:? access denied\b/;
 
 const RFC3463 = 'RFC 3463 section 3';
 const RFC5321 = 'RFC 5321 section 4.2.3';
@@ -195,7 +213,8 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'rate limit on us',
-    source: 'https://support.google.com/a/answer/3726730; https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online/non-delivery-reports-in-exchange-online',
+    source:
+      'https://support.google.com/a/answer/3726730; https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online/non-delivery-reports-in-exchange-online',
     category: 'rate_limit',
     permanent: 'soft',
     fault: 'ours',
@@ -230,7 +249,8 @@ export const RULES: readonly Rule[] = [
   {
     // Exchange lets some mailboxes and groups take mail from its own people only.
     name: 'recipient takes mail from some only',
-    source: 'https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online/non-delivery-reports-in-exchange-online (5.7.124, 5.7.133)',
+    source:
+      'https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online/non-delivery-reports-in-exchange-online (5.7.124, 5.7.133)',
     category: 'policy',
     permanent: 'rejected',
     fault: 'recipient',
@@ -238,11 +258,12 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'message authentication',
-    source: 'RFC 7372 section 3; https://support.google.com/mail/answer/81126; Exchange Online 5.7.509 and 5.7.515',
+    source:
+      'RFC 7372 section 3; https://support.google.com/mail/answer/81126; Exchange Online 5.7.509 and 5.7.515',
     category: 'authentication',
     permanent: 'rejected',
     fault: 'ours',
-    matches: any(says(...MESSAGE_AUTHENTICATION), enhanced(/^7\.(?:2[0-46-9]|30|509|515)$/)),
+    matches: any(says(...MESSAGE_AUTHENTICATION), enhanced(/^7\.(?:2[0-46]|30|509|515)$/)),
   },
   {
     name: 'session not authenticated',
@@ -267,12 +288,19 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'our host listed',
-    source: 'RFC 5782; https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online/non-delivery-reports-in-exchange-online (5.7.606, 5.7.511)',
+    source:
+      'RFC 5782; https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online/non-delivery-reports-in-exchange-online (5.7.606, 5.7.511)',
     category: 'reputation',
     permanent: 'soft',
     fault: 'ours',
     matches: any(
-      all(says(...OUR_HOST_LISTED), not(says(/\bthe account or domain may not exist\b/))),
+      all(
+        any(
+          says(...OUR_HOST_LISTED),
+          links(/spamhaus|spamcop|sorbs|uribl|surbl|barracuda|cloudmark|senderbase|ipcheck|senderscore/),
+        ),
+        not(says(/\bthe account or domain may not exist\b/)),
+      ),
       enhanced(/^7\.(?:25|511|60[6-9]|6[1-4]\d|650)$/),
     ),
   },
@@ -317,18 +345,22 @@ export const RULES: readonly Rule[] = [
     category: 'relay_refused',
     permanent: 'soft',
     fault: 'ours',
-    matches: says(
-      /\brcpthosts\b|\brelay(?:ing)?(?: access| to \S+| mail)?(?: is| was)? (?:denied|not|prohibited|refused|rejected|forbidden)|\b(?:unable to|not? (?:permitted|allowed|authori[sz]ed) to|cannot|can't|do(?:es)? not|don't|no|not) relay(?:ing)?\b/,
+    matches: any(
+      says(
+        /\brcpthosts\b|\brelay(?:ing)?(?: access| to \S+| mail)?(?: is| was)? (?:denied|not|prohibited|refused|rejected|forbidden)|\b(?:unable to|not? (?:permitted|allowed|authori[sz]ed) to|cannot|can't|do(?:es)? not|don't|no|not) relay(?:ing)?\b/,
+      ),
+      all(by('own_relay'), says(RECIPIENT_ACCESS_DENIED)),
     ),
   },
   {
     // Exchange Online's directory-based edge blocking, and Postfix's access table for recipients.
     name: 'recipient rejected: access denied',
-    source: 'https://learn.microsoft.com/exchange/mail-flow-best-practices/use-directory-based-edge-blocking (5.4.1)',
+    source:
+      'https://learn.microsoft.com/exchange/mail-flow-best-practices/use-directory-based-edge-blocking (5.4.1)',
     category: 'user_unknown',
     permanent: 'hard',
     fault: 'recipient',
-    matches: says(/\brecipient address rejected:? access denied\b/),
+    matches: all(says(RECIPIENT_ACCESS_DENIED), any(by('exchanger'), enhanced(/^4\.1$/))),
   },
   {
     name: 'domain accepts no mail',
@@ -337,7 +369,7 @@ export const RULES: readonly Rule[] = [
     permanent: 'hard',
     fault: 'recipient',
     matches: says(
-      /\b(?:host|domain|system|server|\S+\.[a-z]{2,})\b[^.;]{0,30}\b(?:(?:does not|doesn't|never) (?:accept|receive)s?|not accepting)(?: any)? (?:e-?mail|mail|network messages)(?! from)|\bnull mx\b/,
+      /\b(?:host|domain|\S+\.[a-z]{2,})\b(?:[^.;]|\.(?=\w)){0,30}\b(?:(?:does not|doesn't|never) (?:accept|receive)s?|not accepting)(?: any)? (?:e-?mail|mail)(?! from)|\bnull mx\b/,
     ),
   },
   {
@@ -348,6 +380,17 @@ export const RULES: readonly Rule[] = [
     fault: 'recipient',
     matches: says(
       /\b(?:has|have) moved\b|\bno forwarding address\b|\bno longer (?:on|at|with|works?)\b|\bhas (?:changed|a new) (?:e-?mail )?address\b|\bnot our customer\b/,
+    ),
+  },
+  {
+    name: 'user unknown in words',
+    source: `${RFC3463}.2, X.1.1; https://support.google.com/mail/?p=NoSuchUser; https://senders.yahooinc.com/smtp-error-codes/ (554 dd)`,
+    category: 'user_unknown',
+    permanent: 'hard',
+    fault: 'recipient',
+    matches: any(
+      says(...USER_UNKNOWN, /\bthe account or domain may not exist\b/),
+      links(/[?&]p=nosuchuser\b/),
     ),
   },
   {
@@ -365,14 +408,6 @@ export const RULES: readonly Rule[] = [
     permanent: 'soft',
     fault: 'recipient',
     matches: says(...NETWORK),
-  },
-  {
-    name: 'user unknown in words',
-    source: `${RFC3463}.2, X.1.1; https://support.google.com/mail/?p=NoSuchUser; https://senders.yahooinc.com/smtp-error-codes/ (554 dd)`,
-    category: 'user_unknown',
-    permanent: 'hard',
-    fault: 'recipient',
-    matches: says(...USER_UNKNOWN, /\bthe account or domain may not exist\b/),
   },
   {
     name: 'host unknown in words',
@@ -410,7 +445,7 @@ export const RULES: readonly Rule[] = [
     category: 'policy',
     permanent: 'rejected',
     fault: 'recipient',
-    matches: all(says(...POLICY), not(enhanced(/^(?:[12]\.|4\.4$)/))),
+    matches: any(says(...POLICY), all(says(...REFUSAL), not(enhanced(/^(?:[12]\.|4\.4$)/)))),
   },
   // --- The enhanced status code ---
   {
@@ -467,7 +502,7 @@ export const RULES: readonly Rule[] = [
     category: 'no_mail_accepted',
     permanent: 'hard',
     fault: 'recipient',
-    matches: all(code(521, 556), not(enhanced(/^[257]\./))),
+    matches: any(code(556), all(by('exchanger'), code(521), not(enhanced(/^[257]\./)))),
   },
   {
     name: 'X.2.x and X.3.x',
@@ -492,6 +527,14 @@ export const RULES: readonly Rule[] = [
     permanent: 'rejected',
     fault: 'recipient',
     matches: enhanced(/^6\./),
+  },
+  {
+    name: 'X.7.27',
+    source: 'RFC 7505 section 4.2: the domain of our sender accepts no mail',
+    category: 'policy',
+    permanent: 'rejected',
+    fault: 'ours',
+    matches: enhanced(/^7\.27$/),
   },
   {
     name: 'X.7.x',
