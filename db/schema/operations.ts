@@ -81,8 +81,8 @@ export const importJob = pgTable('import_job', {
   kind: text('kind', { enum: IMPORT_KINDS }).notNull(),
   state: text('state', { enum: IMPORT_STATES }).notNull(),
   fileName: text('file_name').notNull(),
-  /** CSV column name -> field; columns without an entry are left out. */
-  mapping: jsonb('mapping').$type<Record<string, string>>().notNull(),
+  /** CSV column name -> field; columns without an entry, or with null, are left out. Complete once the upload has ended. */
+  mapping: jsonb('mapping').$type<Record<string, string | null>>().notNull(),
   totalBytes: bigint('total_bytes', { mode: 'number' }).notNull(),
   /** Where the next page begins: bytes taken in, and the line that follows. Committed with the page's rows. */
   cursorBytes: bigint('cursor_bytes', { mode: 'number' }).notNull(),
