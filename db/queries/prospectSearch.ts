@@ -6,6 +6,7 @@ import { PROSPECT_COLUMNS, type Prospect, toProspect } from './prospectRows.ts';
 export interface ProspectFilter {
   /** Beginning of the email address, the last name or the company, without regard to letter case. */
   readonly prefix?: string;
+  readonly addressId?: string;
   readonly emailOptOut?: boolean;
   readonly bounced?: boolean;
   readonly listId?: string;
@@ -33,6 +34,7 @@ export async function searchProspects(on: Session, filter: ProspectFilter, page:
       union all select id from prospect where lower(company) like ?)`,
     prefix ? beginsWith(prefix) : undefined,
   );
+  conditions.add('p.address_id = ?', filter.addressId);
   conditions.add('p.email_opt_out = ?', filter.emailOptOut);
   conditions.add('p.bounced = ?', filter.bounced);
   conditions.add(

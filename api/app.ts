@@ -1,0 +1,79 @@
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { methodNotAllowed } from 'hono/method-not-allowed';
+import { requestId } from 'hono/request-id';
+import { secureHeaders } from 'hono/secure-headers';
+import type { Api, ApiDeps, ApiEnv } from './context.ts';
+import { describeApi } from './document.ts';
+import { accessLog } from './middleware/accessLog.ts';
+import { authentication } from './middleware/authentication.ts';
+import { errorHandler } from './middleware/errors.ts';
+import { refuseInvalid } from './middleware/validation.ts';
+import { ApiProblem, notFound, problemResponse } from './problems.ts';
+import { alertRoutes } from './routes/alerts.ts';
+import { apiKeyRoutes } from './routes/apiKeys.ts';
+import { auditRoutes } from './routes/audit.ts';
+import { customFieldRoutes } from './routes/customFields.ts';
+import { healthRoutes } from './routes/health.ts';
+import { listRoutes } from './routes/lists.ts';
+import { prospectRoutes } from './routes/prospects.ts';
+import { sendRoutes } from './routes/sends.ts';
+import { settingsRoutes } from './routes/settings.ts';
+import { suppressionRoutes } from './routes/suppressions.ts';
+
+const RESOURCES = [
+  prospectRoutes,
+  customFieldRoutes,
+  listRoutes,
+  suppressionRoutes,
+  sendRoutes,
+  auditRoutes,
+  settingsRoutes,
+  alertRoutes,
+  apiKeyRoutes,
+  healthRoutes,
+];
+
+/**
+ * The whole API. Pure: it opens nothing and reads no environment.
+ *
+ * @example
+ * ```ts
+ * const answer = await createApp(deps).request('/healthz');
+ * ```
+ */
+export function createApp(deps: ApiDeps): Api {
+  const app: Api = new OpenAPIHono<ApiEnv>({ defaultHook: refuseInvalid });
+  app.use(requestId({ limitLength: 100 }));
+  app.use(accessLog(deps.log, deps.now));
+  app.use(
+    secureHeaders({
+      // Whoever ends TLS in front of Heed decides for the whole domain.
+      strictTransportSecurity: false,
+      xFrameOptions: 'DENY',
+      contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      overwrite: false,
+    }),
+  );
+  app.use(
+    methodNotAllowed({
+      app,
+      onMethodNotAllowed: (c, methods) =>
+        problemResponse(
+          c,
+          new ApiProblem(
+            'method-not-allowed',
+            `${c.req.method} is not allowed here; ${methods.join(', ')} is.`,
+            {
+              headers: { allow: methods.join(', ') },
+            },
+          ),
+        ),
+    }),
+  );
+  app.use(authentication(deps.db));
+  app.onError(errorHandler(deps.log));
+  app.notFound((c) => problemResponse(c, notFound('path')));
+  for (const routes of RESOURCES) app.route('/', routes(deps));
+  describeApi(app);
+  return app;
+}

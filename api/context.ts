@@ -1,0 +1,48 @@
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import type { Database } from '../db/connection.ts';
+import type { AddressHasher } from '../db/queries/addresses.ts';
+import type { AuthenticatedKey } from '../db/queries/apiKeys.ts';
+import type { Origin } from '../domain/words.ts';
+
+/** What the API is made of; nothing in `api/` reads the environment or a clock of its own. */
+export interface ApiDeps {
+  readonly db: Database;
+  readonly hasher: AddressHasher;
+  readonly config: {
+    /** Right side of every Message-ID. */
+    readonly messageIdDomain: string;
+    /** Largest file that an import takes, in bytes. */
+    readonly maxImportBytes: number;
+  };
+  readonly temporal: {
+    /** Where a person sees the workflow in the Temporal UI; `null` where no UI is configured. */
+    uiLinkOf(workflowId: string): string | null;
+    /** Whether the Temporal server answers. */
+    ready(): Promise<boolean>;
+  };
+  readonly log: Log;
+  readonly now: () => Date;
+}
+
+/** What is asked of a logger; a pino logger is one. */
+export interface Log {
+  info(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** What the middleware leaves for the handlers. */
+export interface ApiEnv {
+  Variables: { requestId: string; key: AuthenticatedKey };
+}
+
+export type Api = OpenAPIHono<ApiEnv>;
+
+/**
+ * Who changes something through the API, for the audit trail (I6).
+ *
+ * @param reason in the words of the caller, where some were given
+ */
+export function originOf(c: Context<ApiEnv>, reason: string | null = null): Origin {
+  return { way: 'api', actor: c.get('key').name, reason, requestId: c.get('requestId') };
+}

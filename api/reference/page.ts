@@ -1,0 +1,1 @@
+export const renderReference = (_: object): string => '';

@@ -1,0 +1,92 @@
+import { OpenAPIHono, z } from '@hono/zod-openapi';
+import { changeSettings, readSettings, type Settings } from '../../db/queries/settings.ts';
+import { parseSchedule } from '../../domain/retrySchedule.ts';
+import { type Api, type ApiDeps, type ApiEnv, originOf } from '../context.ts';
+import { jsonAnswer, jsonBody, operation } from '../operation.ts';
+
+const MAX_SOFT_BOUNCE_LIMIT = 1000;
+
+const SettingsView = z
+  .object({
+    schedule: z.array(z.number()).openapi({
+      description: 'When the attempts of a send are made, in seconds from the first.',
+      example: [0, 300, 900, 3600],
+    }),
+    softBounceLimit: z
+      .int()
+      .openapi({ description: 'Consecutive exhausted sends that set Bounced; 0 is never.', example: 5 }),
+    transactionalPassesOptOut: z.boolean().openapi({
+      description: 'Whether transactional mail is sent to people who opted out of marketing mail.',
+      example: false,
+    }),
+  })
+  .openapi('Settings');
+
+const schedule = z
+  .array(z.union([z.number(), z.string().max(20)]))
+  .max(100)
+  .transform((value, context) => {
+    const parsed = parseSchedule(value);
+    if (parsed.ok) return parsed.offsets;
+    context.addIssue({ code: 'custom', message: parsed.problem });
+    return z.NEVER;
+  })
+  .openapi({
+    type: 'array',
+    items: { oneOf: [{ type: 'number' }, { type: 'string' }] },
+    description:
+      'Offsets of the attempts from the first one: seconds, or durations such as `30s`, `5m`, `2h`, `5d`. The first is 0, they grow, no gap is shorter than the one before, the last is at most 30 days. Sends that exist already keep theirs.',
+    example: ['0s', '5m', '15m', '1h', '1d', '3d', '5d'],
+  });
+
+const SettingsChange = z
+  .strictObject({
+    schedule: schedule.optional(),
+    softBounceLimit: z.int().min(0).max(MAX_SOFT_BOUNCE_LIMIT).optional().openapi({ example: 5 }),
+    transactionalPassesOptOut: z.boolean().optional(),
+  })
+  .openapi('SettingsChange');
+
+const read = operation('read', [], {
+  method: 'get',
+  path: '/settings',
+  operationId: 'readSettings',
+  tags: ['Operations'],
+  summary: "Read the account's settings",
+  responses: { 200: jsonAnswer(SettingsView, 'The settings.') },
+});
+
+const change = operation('admin', [], {
+  method: 'patch',
+  path: '/settings',
+  operationId: 'changeSettings',
+  tags: ['Operations'],
+  summary: "Change the account's settings",
+  description: 'What is left out stays as it is.',
+  request: { body: jsonBody(SettingsChange) },
+  responses: { 200: jsonAnswer(SettingsView, 'The settings as they are now.') },
+});
+
+export function settingsRoutes({ db, now }: ApiDeps): Api {
+  const api = new OpenAPIHono<ApiEnv>();
+  api.openapi(read, async (c) => c.json(view(await readSettings(db)), 200));
+  api.openapi(change, async (c) => {
+    const { schedule, softBounceLimit, transactionalPassesOptOut } = c.req.valid('json');
+    const wanted: Partial<Settings> = {
+      ...(schedule === undefined ? {} : { scheduleSeconds: schedule }),
+      ...(softBounceLimit === undefined ? {} : { softBounceLimit }),
+      ...(transactionalPassesOptOut === undefined ? {} : { transactionalPassesOptOut }),
+    };
+    const settings = await db.transaction((tx) => changeSettings(tx, originOf(c), now(), wanted));
+    return c.json(view(settings), 200);
+  });
+  return api;
+}
+
+function view(settings: Settings): z.input<typeof SettingsView> {
+  return {
+    schedule: [...settings.scheduleSeconds],
+    softBounceLimit: settings.softBounceLimit,
+    transactionalPassesOptOut: settings.transactionalPassesOptOut,
+  };
+}

@@ -1,0 +1,153 @@
+import type { Category } from '../../domain/bounce/verdict.ts';
+import type {
+  AttemptOutcome,
+  AttemptState,
+  AttemptTrigger,
+  EmailKind,
+  SendOutcome,
+  SendState,
+} from '../../domain/words.ts';
+import { plain, type Session } from '../connection.ts';
+
+/** A send as people see it. */
+export interface SendView {
+  readonly id: string;
+  readonly emailId: string;
+  readonly emailVersion: number;
+  readonly kind: EmailKind;
+  readonly prospectId: string;
+  readonly addressId: string;
+  /** `null` once the person was erased. */
+  readonly recipient: string | null;
+  readonly recipientDomain: string;
+  readonly listId: string | null;
+  readonly test: boolean;
+  readonly messageId: string;
+  readonly state: SendState;
+  readonly outcome: SendOutcome | null;
+  readonly outcomeReason: string | null;
+  readonly faultOurs: boolean;
+  /** Number of the workflow run that owns it. */
+  readonly run: number;
+  readonly attemptCount: number;
+  readonly scheduleSeconds: readonly number[];
+  readonly firstAttemptAt: Date | null;
+  readonly nextAttemptAt: Date | null;
+  readonly cancelRequestedAt: Date | null;
+  readonly createdAt: Date;
+  readonly finishedAt: Date | null;
+}
+
+/** One try to deliver it. */
+export interface AttemptView {
+  readonly number: number;
+  readonly state: AttemptState;
+  readonly trigger: AttemptTrigger;
+  readonly outcome: AttemptOutcome | null;
+  readonly category: Category | null;
+  readonly faultOurs: boolean;
+  readonly rule: string | null;
+  readonly phase: string | null;
+  readonly replyCode: number | null;
+  readonly enhancedCode: string | null;
+  readonly replyText: string | null;
+  readonly remoteHost: string | null;
+  readonly gatedAt: Date;
+  readonly handingOverAt: Date | null;
+  readonly finishedAt: Date | null;
+  readonly nextAttemptAt: Date | null;
+}
+
+/** All that is given must hold. */
+export interface SendFilter {
+  readonly state?: SendState | undefined;
+  readonly outcome?: SendOutcome | undefined;
+  readonly prospectId?: string | undefined;
+  readonly emailId?: string | undefined;
+  readonly recipientDomain?: string | undefined;
+  readonly test?: boolean | undefined;
+}
+
+const CONDITIONS = {
+  state: 'state =',
+  outcome: 'outcome =',
+  prospectId: 'prospect_id =',
+  emailId: 'email_id =',
+  recipientDomain: 'recipient_domain =',
+  test: 'test =',
+} as const satisfies Record<keyof SendFilter, string>;
+
+const COLUMNS = `id, email_id as "emailId", email_version as "emailVersion", kind, prospect_id as "prospectId",
+  address_id as "addressId", recipient, recipient_domain as "recipientDomain", list_id as "listId", test,
+  message_id as "messageId", state, outcome, outcome_reason as "outcomeReason", fault_ours as "faultOurs", run,
+  attempt_count as "attemptCount", schedule_seconds as "scheduleSeconds", first_attempt_at as "firstAttemptAt",
+  next_attempt_at as "nextAttemptAt", cancel_requested_at as "cancelRequestedAt", created_at as "createdAt",
+  finished_at as "finishedAt"`;
+
+/** Columns of an attempt in the names of {@link AttemptView}. */
+export const ATTEMPT_COLUMNS = `number, state, trigger, outcome, category, fault_ours as "faultOurs", rule, phase,
+  reply_code as "replyCode", enhanced_code as "enhancedCode", reply_text as "replyText", remote_host as "remoteHost",
+  gated_at as "gatedAt", handing_over_at as "handingOverAt", finished_at as "finishedAt",
+  next_attempt_at as "nextAttemptAt"`;
+
+const READ = plain(`select ${COLUMNS} from send where id = any($1::uuid[])`);
+const ATTEMPTS = plain(`select ${ATTEMPT_COLUMNS} from attempt where send_id = $1 order by number`);
+const UNKNOWN = plain(`
+  select id from send
+  where state = 'final' and outcome = 'unknown' and id > $1 and created_at < $2
+    and ($3::uuid is null or email_id = $3) and ($4::text is null or recipient_domain = $4)
+  order by id limit $5`);
+
+/** Sends, newest first. */
+export async function searchSends(
+  on: Session,
+  filter: SendFilter,
+  beforeId: string | null,
+  limit: number,
+): Promise<SendView[]> {
+  const values: unknown[] = [limit];
+  const conditions = (Object.keys(CONDITIONS) as (keyof SendFilter)[])
+    .filter((key) => filter[key] !== undefined)
+    .map((key) => `${CONDITIONS[key]} $${values.push(filter[key])}`);
+  // Only a final send has an outcome; said, the index over both serves.
+  if (filter.outcome !== undefined && filter.state === undefined) conditions.push(`state = 'final'`);
+  if (beforeId !== null) conditions.push(`id < $${values.push(beforeId)}`);
+  const where = conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`;
+  return on.query<SendView & Record<string, unknown>>(
+    plain(`select ${COLUMNS} from send ${where} order by id desc limit $1`),
+    values,
+  );
+}
+
+/** @returns `null` where there is no such send */
+export async function readSend(on: Session, id: string): Promise<SendView | null> {
+  const [send] = await readSends(on, [id]);
+  return send ?? null;
+}
+
+/** Sends by id, in no order. */
+export async function readSends(on: Session, ids: readonly string[]): Promise<SendView[]> {
+  return on.query<SendView & Record<string, unknown>>(READ, [ids]);
+}
+
+/** Attempts of a send, in their order. */
+export async function readAttempts(on: Session, sendId: string): Promise<AttemptView[]> {
+  return on.query<AttemptView & Record<string, unknown>>(ATTEMPTS, [sendId]);
+}
+
+/** Ids of sends whose outcome is unknown, oldest first, to be settled page by page. */
+export async function readUnknownSends(
+  on: Session,
+  filter: { emailId: string | null; recipientDomain: string | null; createdBefore: Date },
+  afterId: string,
+  limit: number,
+): Promise<string[]> {
+  const rows = await on.query<{ id: string }>(UNKNOWN, [
+    afterId,
+    filter.createdBefore,
+    filter.emailId,
+    filter.recipientDomain,
+    limit,
+  ]);
+  return rows.map((row) => row.id);
+}

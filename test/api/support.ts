@@ -1,0 +1,86 @@
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { createApp } from '../../api/app.ts';
+import type { ApiDeps, ApiEnv } from '../../api/context.ts';
+import { type Database, openDatabase } from '../../db/connection.ts';
+import { AddressHasher } from '../../db/queries/addresses.ts';
+import { createApiKey, type Scope } from '../../db/queries/apiKeys.ts';
+import { prepareSettings } from '../../db/queries/settings.ts';
+import { createTestDatabase } from '../support/database.ts';
+
+/** The API over a database of its own, as its callers see it. */
+export interface TestApi {
+  readonly app: OpenAPIHono<ApiEnv>;
+  readonly db: Database;
+  readonly hasher: AddressHasher;
+  readonly deps: ApiDeps;
+  readonly keys: Readonly<Record<Scope, string>>;
+  /** What was logged as an error: a test that expects none looks here. */
+  readonly errors: object[];
+  /** Calls with the admin key, unless headers say otherwise. */
+  call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  // biome-ignore lint/suspicious/noExplicitAny: what the tests look into
+  readonly body: any;
+}
+
+/** @param changes parts of the dependencies to be other than usual */
+export async function startApi(changes: Partial<ApiDeps> = {}): Promise<TestApi> {
+  const database = await createTestDatabase();
+  const db = openDatabase(database.url, { max: 5 });
+  const hasher = new AddressHasher(new Uint8Array(32).fill(7));
+  await prepareSettings(db, hasher, new Date());
+  const keys = {} as Record<Scope, string>;
+  for (const scope of ['read', 'write', 'admin'] as const) {
+    const origin = { way: 'system', actor: 'test', reason: null } as const;
+    keys[scope] = (await db.transaction((tx) => createApiKey(tx, origin, new Date(), scope, scope))).key;
+  }
+  const errors: object[] = [];
+  const deps: ApiDeps = {
+    db,
+    hasher,
+    config: { messageIdDomain: 'mail.example.com', maxImportBytes: 1024 * 1024 },
+    temporal: {
+      uiLinkOf: (id) => `http://127.0.0.1:8233/namespaces/heed/workflows/${id}`,
+      ready: async () => true,
+    },
+    log: { info: () => {}, error: (fields) => errors.push(fields) },
+    now: () => new Date(),
+    ...changes,
+  };
+  const app = createApp(deps);
+  return {
+    app,
+    db,
+    hasher,
+    deps,
+    keys,
+    errors,
+    call: async (method, path, body, headers = {}) => {
+      const response = await app.request(path, {
+        method,
+        headers: {
+          authorization: `Bearer ${keys.admin}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      });
+      return toAnswer(response);
+    },
+    close: async () => {
+      await db.close();
+      await database.drop();
+    },
+  };
+}
+
+export async function toAnswer(response: Response): Promise<Answer> {
+  const text = await response.text();
+  const json = /json/.test(response.headers.get('content-type') ?? '');
+  return { status: response.status, headers: response.headers, body: json ? JSON.parse(text) : text };
+}
