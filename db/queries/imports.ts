@@ -291,6 +291,17 @@ export async function endImport(
   await tx.query(DELETE_CHUNKS, [importId]);
 }
 
+/** Ends an import that cannot go on, unless it has ended; what was taken in stays. */
+export async function failImport(
+  tx: Transaction,
+  now: Date,
+  importId: string,
+  failure: string,
+): Promise<void> {
+  const [job] = await tx.query<{ state: ImportState }>(LOCK, [importId]);
+  if (job !== undefined && !OVER.includes(job.state)) await endImport(tx, now, importId, 'failed', failure);
+}
+
 export type CancelledImport = 'cancelled' | 'already_over' | 'not_found';
 
 /** Cancels an import: no page begins after this commit, and what was taken in stays. */

@@ -12,7 +12,9 @@ const LOCK_DOMAINS_SHARED = prepared(
   'lock_domains_shared',
   `select pg_advisory_xact_lock_shared(hashtextextended(d, 4801)) from unnest($1::text[]) as d`,
 );
-const LOCK_DOMAIN_EXCLUSIVE = plain('select pg_advisory_xact_lock(hashtextextended($1, 4801))');
+const LOCK_DOMAINS_EXCLUSIVE = plain(
+  'select pg_advisory_xact_lock(hashtextextended(d, 4801)) from unnest($1::text[]) as d',
+);
 const LOCK_PROSPECTS = prepared(
   'lock_prospects',
   'select id from prospect where id = any($1::uuid[]) order by id for no key update',
@@ -35,9 +37,9 @@ export async function lockDomainsShared(tx: Transaction, domains: readonly strin
   await tx.query(LOCK_DOMAINS_SHARED, [parentsOf(domains)]);
 }
 
-/** Keeps every gate of the domain and below it waiting until this transaction is over. First of all locks. */
-export async function lockDomainExclusive(tx: Transaction, domain: string): Promise<void> {
-  await tx.query(LOCK_DOMAIN_EXCLUSIVE, [domain]);
+/** Keeps every gate of these domains and below them waiting until this transaction is over. First of all locks. */
+export async function lockDomainsExclusive(tx: Transaction, domains: readonly string[]): Promise<void> {
+  await tx.query(LOCK_DOMAINS_EXCLUSIVE, [[...new Set(domains)].sort()]);
 }
 
 /** After domains, before addresses. */

@@ -3,8 +3,8 @@ import { plain, type Transaction } from '../connection.ts';
 import { addAuditEntries } from './audit.ts';
 import { lockAddressesWithProspects, Restart } from './locks.ts';
 import { readPersonalReasons } from './personalReasons.ts';
-import { type Prospect, readProspects, rewriteProspects } from './prospectRows.ts';
-import { changedFields, readProspect, removeProspects } from './prospects.ts';
+import { changedFields, type Prospect, readProspects, rewriteProspects } from './prospectRows.ts';
+import { readProspect, removeProspects } from './prospects.ts';
 import { cancelSendsOfProspects } from './sends.ts';
 import { addSuppressionsLocked } from './suppressions.ts';
 

@@ -1,4 +1,4 @@
-import type { CustomValue } from '../../domain/prospectFields.ts';
+import type { CustomValue, ReadFields } from '../../domain/prospectFields.ts';
 import { STANDARD_FIELDS, type StandardField, type SuppressionReason } from '../../domain/words.ts';
 import { plain, type Session, type Transaction } from '../connection.ts';
 
@@ -145,4 +145,42 @@ export async function readAddressStates(
 /** The flags that an address gives to whoever has it (I4). */
 export function flagsOf(reasons: readonly SuppressionReason[]): { emailOptOut: boolean; bounced: boolean } {
   return { emailOptOut: reasons.includes('opt_out'), bounced: reasons.includes('bounced') };
+}
+
+/** A prospect with nothing in it yet. */
+export function emptyProspect(id: string): ProspectValues {
+  const fields = Object.fromEntries(STANDARD_FIELDS.map((field) => [field, null]));
+  return {
+    id,
+    addressId: '',
+    email: '',
+    fields: fields as Record<StandardField, null>,
+    custom: {},
+    emailOptOut: false,
+    bounced: false,
+  };
+}
+
+/** A prospect with some of its fields changed; `null` empties one. */
+export function withFields<Values extends ProspectValues>(
+  prospect: Values,
+  read: Pick<ReadFields, 'fields' | 'custom'>,
+): Values {
+  const custom = Object.entries({ ...prospect.custom, ...read.custom }).filter(
+    (entry): entry is [string, CustomValue] => entry[1] !== null,
+  );
+  return { ...prospect, fields: { ...prospect.fields, ...read.fields }, custom: Object.fromEntries(custom) };
+}
+
+/** Names of the fields in which two states of a prospect differ, `email` for its spelling. */
+export function changedFields(
+  before: Pick<ProspectValues, 'email' | 'fields' | 'custom'>,
+  after: Pick<ProspectValues, 'email' | 'fields' | 'custom'>,
+): string[] {
+  const keys = new Set([...Object.keys(before.custom), ...Object.keys(after.custom)]);
+  return [
+    ...(before.email === after.email ? [] : ['email']),
+    ...STANDARD_FIELDS.filter((field) => before.fields[field] !== after.fields[field]),
+    ...[...keys].filter((key) => before.custom[key] !== after.custom[key]).map((key) => `custom.${key}`),
+  ];
 }

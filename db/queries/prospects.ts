@@ -1,13 +1,12 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { ParsedAddress } from '../../domain/address.ts';
 import {
-  type CustomValue,
   type FieldProblem,
   type ReadFields,
   readFields,
   type StandardValues,
 } from '../../domain/prospectFields.ts';
-import { type Origin, STANDARD_FIELDS, type StandardField } from '../../domain/words.ts';
+import type { Origin } from '../../domain/words.ts';
 import { plain, type Session, type Transaction } from '../connection.ts';
 import { type AddressHasher, ensureAddress, findAddress } from './addresses.ts';
 import { type AuditFact, addAuditEntries } from './audit.ts';
@@ -16,6 +15,8 @@ import { FLAG_REASONS, type FlagChange } from './flags.ts';
 import { lockAddressesWithProspects, lockProspects, Restart } from './locks.ts';
 import { readPersonalReasons } from './personalReasons.ts';
 import {
+  changedFields,
+  emptyProspect,
   flagsOf,
   insertProspects,
   type Prospect,
@@ -23,6 +24,7 @@ import {
   readAddressStates,
   readProspects,
   rewriteProspects,
+  withFields,
 } from './prospectRows.ts';
 import { cancelSendsOfProspects } from './sends.ts';
 import { addSuppressionsLocked, removeSuppressions } from './suppressions.ts';
@@ -213,42 +215,6 @@ async function stateOf(tx: Transaction, addressId: string) {
 
 function isStale(prospect: Prospect, expectedVersion: number | null): boolean {
   return expectedVersion !== null && prospect.version !== expectedVersion;
-}
-
-function emptyProspect(id: string): ProspectValues {
-  const fields = Object.fromEntries(STANDARD_FIELDS.map((field) => [field, null]));
-  return {
-    id,
-    addressId: '',
-    email: '',
-    fields: fields as Record<StandardField, null>,
-    custom: {},
-    emailOptOut: false,
-    bounced: false,
-  };
-}
-
-function withFields<Values extends ProspectValues>(
-  prospect: Values,
-  read: Pick<ReadFields, 'fields' | 'custom'>,
-): Values {
-  const custom = Object.entries({ ...prospect.custom, ...read.custom }).filter(
-    (entry): entry is [string, CustomValue] => entry[1] !== null,
-  );
-  return { ...prospect, fields: { ...prospect.fields, ...read.fields }, custom: Object.fromEntries(custom) };
-}
-
-/** Names of the fields in which two states of a prospect differ, `email` for its spelling. */
-export function changedFields(
-  before: Pick<ProspectValues, 'email' | 'fields' | 'custom'>,
-  after: Pick<ProspectValues, 'email' | 'fields' | 'custom'>,
-): string[] {
-  const keys = new Set([...Object.keys(before.custom), ...Object.keys(after.custom)]);
-  return [
-    ...(before.email === after.email ? [] : ['email']),
-    ...STANDARD_FIELDS.filter((field) => before.fields[field] !== after.fields[field]),
-    ...[...keys].filter((key) => before.custom[key] !== after.custom[key]).map((key) => `custom.${key}`),
-  ];
 }
 
 async function writeFields(

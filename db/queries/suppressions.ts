@@ -3,7 +3,7 @@ import type { Origin, SuppressionReason } from '../../domain/words.ts';
 import { plain, type Transaction } from '../connection.ts';
 import { type AuditFact, addAuditEntries } from './audit.ts';
 import { endSuppressedSends } from './ending.ts';
-import { lockAddressesWithProspects, lockDomainExclusive } from './locks.ts';
+import { lockAddressesWithProspects, lockDomainsExclusive } from './locks.ts';
 import { addToOutbox } from './outbox.ts';
 
 /** One reason on one address; with a list it holds for that list alone. */
@@ -150,15 +150,66 @@ function suppressionFact(action: 'suppression.added' | 'suppression.removed', ro
   };
 }
 
-const INSERT_DOMAIN = plain(`
-  insert into domain_suppression (id, domain, way, actor, note, created_at) values ($1, $2, $3, $4, $5, $6)
-  on conflict (domain) do nothing returning id`);
+const INSERT_DOMAINS = plain(`
+  insert into domain_suppression (id, domain, way, actor, note, created_at)
+  select e.id, e.domain, $2, $3, e.note, $4 from jsonb_to_recordset($1::jsonb) as e(id uuid, domain text, note text)
+  on conflict (domain) do nothing returning domain`);
 const DELETE_DOMAIN = plain('delete from domain_suppression where domain = $1 returning id');
 
+/** A domain in A-labels, as `parseDomain` gives it. */
+export interface DomainSuppressionEntry {
+  readonly domain: string;
+  readonly note: string | null;
+}
+
 /**
- * Suppresses a whole domain and everything below it. Its waiting sends are ended page by page right after the commit.
+ * Suppresses whole domains and everything below them. Their waiting sends are ended page by page right after the commit.
  *
- * @param domain in A-labels, as `parseDomain` gives it
+ * @returns the domains that were not suppressed before
+ */
+export async function addDomainSuppressions(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  entries: readonly DomainSuppressionEntry[],
+): Promise<string[]> {
+  if (entries.length === 0) return [];
+  await lockDomainsExclusive(
+    tx,
+    entries.map((entry) => entry.domain),
+  );
+  const rows = entries.map((entry) => ({ id: uuidv7(), ...entry }));
+  const inserted = await tx.query<{ domain: string }>(INSERT_DOMAINS, [
+    JSON.stringify(rows),
+    origin.way,
+    origin.actor,
+    now,
+  ]);
+  const added = inserted.map((row) => row.domain);
+  await addAuditEntries(
+    tx,
+    origin,
+    now,
+    added.map((domain) => ({
+      action: 'domain_suppression.added',
+      subject: domain,
+      after: { reason: 'manual' },
+    })),
+  );
+  await addToOutbox(
+    tx,
+    now,
+    added.map((domain) => ({
+      aggregate: `domain:${domain}`,
+      message: { type: 'endSendsOfDomain', domain },
+    })),
+  );
+  return added;
+}
+
+/**
+ * Suppresses one whole domain.
+ *
  * @returns false where it was suppressed already
  */
 export async function addDomainSuppression(
@@ -168,16 +219,7 @@ export async function addDomainSuppression(
   domain: string,
   note: string | null,
 ): Promise<boolean> {
-  await lockDomainExclusive(tx, domain);
-  const added = await tx.query(INSERT_DOMAIN, [uuidv7(), domain, origin.way, origin.actor, note, now]);
-  if (added.length === 0) return false;
-  await addAuditEntries(tx, origin, now, [
-    { action: 'domain_suppression.added', subject: domain, after: { reason: 'manual' } },
-  ]);
-  await addToOutbox(tx, now, [
-    { aggregate: `domain:${domain}`, message: { type: 'endSendsOfDomain', domain } },
-  ]);
-  return true;
+  return (await addDomainSuppressions(tx, origin, now, [{ domain, note }])).length > 0;
 }
 
 /** @returns false where it was not suppressed */
@@ -187,7 +229,7 @@ export async function removeDomainSuppression(
   now: Date,
   domain: string,
 ): Promise<boolean> {
-  await lockDomainExclusive(tx, domain);
+  await lockDomainsExclusive(tx, [domain]);
   const removed = await tx.query(DELETE_DOMAIN, [domain]);
   if (removed.length === 0) return false;
   await addAuditEntries(tx, origin, now, [
