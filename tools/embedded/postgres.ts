@@ -43,7 +43,9 @@ export interface PostgresOptions {
   readonly durability: 'real' | 'process' | 'none';
   /** Further settings of postgresql.conf. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** Deletes the data folder after the end, and ends without a checkpoint. */
+  /** Default: beside the data folder. */
+  readonly logFile?: string;
+  /** Deletes the data folder and the log after the end, and ends without a checkpoint. */
   readonly temporary?: boolean;
   readonly progress?: Progress;
 }
@@ -78,7 +80,7 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
     ...DURABILITY[options.durability],
     ...options.settings,
   };
-  const logFile = `${dir}.log`;
+  const logFile = options.logFile ?? `${dir}.log`;
   for (let tries = 1; ; tries += 1) {
     const port = options.port ?? (await freePort());
     const service = await startService({
