@@ -1,6 +1,8 @@
 import { type Connection, isGrpcServiceError } from '@temporalio/client';
-import { temporal } from '@temporalio/proto';
 import { SEARCH_ATTRIBUTES } from '../../domain/processes.ts';
+
+/** Numbers of temporal.api.enums.v1.IndexedValueType (temporalio/api, enums/v1/common.proto). */
+const INDEXED_VALUE_TYPES = { KEYWORD: 2, INT: 3, DATETIME: 6 } as const;
 
 /** Registers what is missing of Heed's search attributes in the namespace; those of others are left alone. */
 export async function ensureSearchAttributes(
@@ -12,12 +14,7 @@ export async function ensureSearchAttributes(
   if (missing.length === 0) return;
   await connection.operatorService.addSearchAttributes({
     namespace,
-    searchAttributes: Object.fromEntries(
-      missing.map(([name, type]) => [
-        name,
-        temporal.api.enums.v1.IndexedValueType[`INDEXED_VALUE_TYPE_${type}`],
-      ]),
-    ),
+    searchAttributes: Object.fromEntries(missing.map(([name, type]) => [name, INDEXED_VALUE_TYPES[type]])),
   });
 }
 

@@ -1,0 +1,60 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadEmbeddedConfig } from '../../config/config.ts';
+import { type Database, openDatabase } from '../../db/connection.ts';
+import { migrate } from '../../db/migrate.ts';
+import { AddressHasher } from '../../db/queries/addresses.ts';
+import { prepareSettings } from '../../db/queries/settings.ts';
+import { startPostgres } from '../embedded/postgres.ts';
+import { ensureTemporal, startTemporal } from '../embedded/temporal.ts';
+
+/** The services that a benchmark runs on, set up as `npm start` sets them up, and thrown away afterwards. */
+export interface BenchEnvironment {
+  readonly db: Database;
+  readonly hasher: AddressHasher;
+  readonly temporalAddress: string;
+  readonly namespace: string;
+  close(): Promise<void>;
+}
+
+export async function startBenchEnvironment(options: { temporal: boolean }): Promise<BenchEnvironment> {
+  const progress = (text: string) => process.stderr.write(`${text}\n`);
+  const config = loadEmbeddedConfig();
+  const dir = mkdtempSync(join(tmpdir(), 'heed-bench-'));
+  const postgres = await startPostgres({
+    dir: join(dir, 'postgres'),
+    password: 'bench',
+    durability: 'real',
+    temporary: true,
+    progress,
+  });
+  const namespace = 'heed';
+  const temporal = options.temporal
+    ? await startTemporal({
+        binary: await ensureTemporal(config, progress),
+        namespace,
+        logFile: join(dir, 'temporal.log'),
+        dbFile: join(dir, 'temporal.db'),
+        temporary: true,
+      })
+    : null;
+  await postgres.ensureDatabase('heed');
+  const url = postgres.urlOf('heed');
+  await migrate(url);
+  const db = openDatabase(url, { max: 20 });
+  const hasher = new AddressHasher(randomBytes(32));
+  await prepareSettings(db, hasher, new Date());
+  return {
+    db,
+    hasher,
+    temporalAddress: temporal?.address ?? '',
+    namespace,
+    async close() {
+      await db.close();
+      await Promise.all([temporal?.stop(), postgres.stop()]);
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
