@@ -14,6 +14,7 @@ import { apiKeyRoutes } from './routes/apiKeys.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { customFieldRoutes } from './routes/customFields.ts';
 import { healthRoutes } from './routes/health.ts';
+import { importRoutes } from './routes/imports.ts';
 import { listRoutes } from './routes/lists.ts';
 import { prospectRoutes } from './routes/prospects.ts';
 import { sendRoutes } from './routes/sends.ts';
@@ -26,6 +27,7 @@ const RESOURCES = [
   listRoutes,
   suppressionRoutes,
   sendRoutes,
+  importRoutes,
   auditRoutes,
   settingsRoutes,
   alertRoutes,

@@ -20,7 +20,12 @@ export interface Config {
     /** Beginning of links into the UI, without a slash at the end; null: no links. */
     readonly uiUrl: string | null;
   };
-  readonly api: { readonly host: string; readonly port: number };
+  readonly api: {
+    readonly host: string;
+    readonly port: number;
+    /** Largest file that an import takes, in bytes. */
+    readonly maxImportBytes: number;
+  };
   readonly smtp: {
     readonly relay: SmtpRelay;
     readonly maxConnections: number;
@@ -84,7 +89,11 @@ export function loadConfig(env: Environment = process.env): Config {
       namespace: value.HEED_TEMPORAL_NAMESPACE,
       uiUrl: value.HEED_TEMPORAL_UI_URL?.replace(/\/+$/, '') ?? null,
     },
-    api: { host: value.HEED_API_HOST, port: value.HEED_API_PORT },
+    api: {
+      host: value.HEED_API_HOST,
+      port: value.HEED_API_PORT,
+      maxImportBytes: value.HEED_IMPORT_MAX_MEGABYTES * 1024 * 1024,
+    },
     smtp: {
       relay: value.HEED_SMTP_URL,
       maxConnections: value.HEED_SMTP_MAX_CONNECTIONS,

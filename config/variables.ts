@@ -108,6 +108,11 @@ export const serviceVariables = {
     'Address that the API listens on. `0.0.0.0` for every interface, behind a proxy that speaks TLS.',
   ),
   HEED_API_PORT: withDefault(port, '8080', 'Port of the API.'),
+  HEED_IMPORT_MAX_MEGABYTES: withDefault(
+    count(10_000),
+    '256',
+    'Largest CSV file that the API takes, in megabytes (1,048,576 bytes).',
+  ),
   HEED_SMTP_URL: documented(
     smtpUrl,
     'Smart host that mail leaves by: `smtp://user:password@host:port?tls=none|opportunistic|required` (port 587, ' +

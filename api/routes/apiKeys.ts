@@ -26,12 +26,10 @@ const ApiKeyView = z
 const NewApiKey = z
   .object({
     id,
-    key: z
-      .string()
-      .openapi({
-        description: 'Shown this once.',
-        example: 'heed_mBZ0q6Yz1v3x8Qy5n7tKcR2wUjL4aSdFgHpE9oIiXrM',
-      }),
+    key: z.string().openapi({
+      description: 'Shown this once.',
+      example: 'heed_mBZ0q6Yz1v3x8Qy5n7tKcR2wUjL4aSdFgHpE9oIiXrM',
+    }),
   })
   .openapi('NewApiKey');
 

@@ -4,12 +4,10 @@ import type { AuditEntry } from '../../db/queries/auditSearch.ts';
 import { WAYS } from '../../domain/words.ts';
 import { id, time, timeOf } from './common.ts';
 
-const anything = z
-  .unknown()
-  .openapi({
-    description: 'In the shape of what it is about; null where there was nothing.',
-    example: false,
-  });
+const anything = z.unknown().openapi({
+  description: 'In the shape of what it is about; null where there was nothing.',
+  example: false,
+});
 
 export const AuditEntryView = z
   .object({

@@ -18,10 +18,10 @@ const EXAMPLES: Partial<Record<StandardField, string>> = {
 const MAX_VALUE = 5000;
 
 function standardFields<Value extends z.ZodType>(
-  valueOf: (example: string | null) => Value,
+  toValue: (example: string | null) => Value,
 ): Record<StandardField, Value> {
   return Object.fromEntries(
-    STANDARD_FIELDS.map((field) => [field, valueOf(EXAMPLES[field] ?? null)]),
+    STANDARD_FIELDS.map((field) => [field, toValue(EXAMPLES[field] ?? null)]),
   ) as Record<StandardField, Value>;
 }
 

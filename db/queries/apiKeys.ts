@@ -76,15 +76,15 @@ export async function createApiKey(
 /**
  * Makes the first key, with the scope admin, where nobody has one. Of several processes that start at once, one does.
  *
- * @returns the key, or `null` where there is an admin already
+ * @param show is given the key before it is committed: better a key that was shown and is none than one nobody saw
  */
-export async function createFirstApiKey(db: Database, now: Date): Promise<string | null> {
-  return db.transaction(async (tx) => {
+export async function createFirstApiKey(db: Database, now: Date, show: (key: string) => void): Promise<void> {
+  await db.transaction(async (tx) => {
     await tx.query(LOCK);
     const admins = await tx.query(OTHER_ADMINS, [null]);
-    if (admins.length > 0) return null;
+    if (admins.length > 0) return;
     const origin: Origin = { way: 'system', actor: 'heed', reason: 'first start' };
-    return (await createApiKey(tx, origin, now, 'first key', 'admin')).key;
+    show((await createApiKey(tx, origin, now, 'first key', 'admin')).key);
   });
 }
 

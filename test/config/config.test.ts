@@ -30,7 +30,7 @@ describe('settings of the API and the worker', () => {
       tls: 'required',
       auth: { user: 'user', password: 'p@ss' },
     });
-    expect(config.api).toEqual({ host: '127.0.0.1', port: 8080 });
+    expect(config.api).toEqual({ host: '127.0.0.1', port: 8080, maxImportBytes: 256 * 1024 * 1024 });
     expect(config.addressKey).toHaveLength(32);
   });
 
