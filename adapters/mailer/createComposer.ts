@@ -1,10 +1,45 @@
-import MailComposer from 'nodemailer/lib/mail-composer/index.js';
-import type { EmailComposer } from './composer.ts';
+import { composeMessage } from './compose.ts';
+import type { EmailComposer, EmailToCompose } from './composer.ts';
+import { type ParsedEmail, parseEmail } from './render.ts';
+
+/** Versions of emails kept parsed: a broadcast renders one of them many thousand times. */
+const PARSED_KEPT = 50;
+
+/** Composes from templates; a version of an email never changes, so it is parsed once. */
 export function createEmailComposer(): EmailComposer {
+  const parsed = new Map<string, ParsedEmail>();
+
+  const parsedOnce = (email: EmailToCompose['email']): ParsedEmail => {
+    const key = `${email.id}:${email.version}`;
+    let found = parsed.get(key);
+    if (found === undefined) {
+      found = parseEmail(email);
+      if (parsed.size >= PARSED_KEPT) parsed.delete(parsed.keys().next().value!);
+      parsed.set(key, found);
+    }
+    return found;
+  };
+
   return {
-    async compose(send) {
-      const content: Buffer = await new MailComposer({ from: send.email.fromAddress, to: send.recipient!, subject: send.email.subject, text: send.email.text ?? '', messageId: send.messageId, newline: '\r\n' } as never).compile().build();
-      return { ok: true, message: { from: send.email.fromAddress, to: send.recipient!, content } };
+    async compose({ email, prospect, recipient, messageId, createdAt }) {
+      if (recipient === null) return { ok: false, problem: 'The recipient was erased.' };
+      const rendered = parsedOnce(email).render(prospect);
+      if (!rendered.ok) {
+        const { field, line, column, message } = rendered.problem;
+        return { ok: false, problem: `${field}, line ${line}, column ${column}: ${message}` };
+      }
+      const { fromName, subject, html, text } = rendered.email;
+      const content = await composeMessage({
+        messageId,
+        date: createdAt,
+        from: { name: fromName, address: email.fromAddress },
+        to: recipient,
+        replyTo: email.replyTo,
+        subject,
+        html,
+        text,
+      });
+      return { ok: true, message: { from: email.fromAddress, to: recipient, content } };
     },
   };
 }
