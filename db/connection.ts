@@ -1,16 +1,12 @@
-import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres';
 import pg from 'pg';
-import * as schema from './schema/index.ts';
 
 /** Where statements can be run: the pool, or the one connection of a transaction. */
 export interface Session {
-  /** Plain SQL, for locks and for what is run for every email; statements with a name are prepared once. */
+  /** Runs one statement; those with a name are prepared once for each connection. */
   query<Row extends pg.QueryResultRow = pg.QueryResultRow>(
     statement: Statement,
     values?: readonly unknown[],
   ): Promise<Row[]>;
-  /** Drizzle over the same connection, for everything else. */
-  readonly orm: NodePgDatabase<typeof schema>;
 }
 
 /** A transaction; only such a session may take locks. */
@@ -65,10 +61,8 @@ export function openDatabase(url: string, options: { max: number; applicationNam
   });
   // A connection that breaks while idle is replaced by the pool; the next query meets the trouble, if there still is any.
   pool.on('error', () => {});
-  const orm = drizzle(pool, { schema });
   return {
     pool,
-    orm,
     query: (statement, values) => run(pool, statement, values),
     transaction: (work) => transaction(pool, work),
     close: () => pool.end(),
@@ -97,14 +91,9 @@ async function transaction<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<
 async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;
-  let orm: NodePgDatabase<typeof schema> | undefined;
   const tx: Transaction = {
     inTransaction: true,
     query: (statement, values) => run(client, statement, values),
-    get orm() {
-      orm ??= drizzle(client, { schema });
-      return orm;
-    },
   };
   try {
     // Not awaited: it travels with the first statement of the work. Its failure shows in that statement too.
