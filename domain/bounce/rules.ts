@@ -62,7 +62,7 @@ const inPhase =
  * its not being there. What lies between them stays within one sentence.
  */
 const MAILBOX =
-  '(?:users?(?: ?names?| ?ids?)?|userids?|recipients?|mail ?box(?:es)?|accounts?|(?<!ip |host |server |sender |system )address(?:es)?|addressee|alias(?:es)?|local[- ]part|destinataires?|utilisateurs?|usuarios?|empf(?:ä|ae)nger|benutzer|utente|destinatari[oa]|usu[aá]rio)';
+  '(?:users?(?: ?names?| ?ids?)?|userids?|recipients?|mail ?box(?:es)?|accounts?|(?<!ip |host |server |sender |system )address(?:es)?|adresse|addressee|alias(?:es)?|local[- ]part|destinataires?|utilisateurs?|usuarios?|empf(?:ä|ae)nger|benutzer|utente|destinatari[oa]|usu[aá]rio)';
 const NOT_THERE =
   "(?:unknown(?! (?:error|reason|problem|failure|status|sender|host|command|protocol|content))|not (?:be )?(?:found|known|recogni[sz]ed|listed|registered|present|local|valid|exist)\\b|(?:does|do|did)(?: not|n't) (?:currently )?exist|(?:isn't|aren't) (?:valid|known|listed|registered|local)|(?:could|can)(?:not|n't| not) be found|non-?exist[ae]nt|invalid(?! (?:sender|helo|message|header|content|credential|certificate|command|response|character))|no longer (?:exists?|valid|available|active|in (?:use|service|existence)|here|with|employed|accepts|on)|inconnue?s?|invalide|inexistante?|desconocid[oa]|no existe|inexistente|unbekannt|existiert nicht|sconosciut[oa]|non esiste|desconhecid[oa])";
 const NO_SUCH =
@@ -119,8 +119,8 @@ const OUR_HOST_LISTED = [
   /\b(?:block|bann|reject|refus|den(?:y|ied))\w*\b(?:[^.;]|\.(?=\w)){0,40}\b(?:sending ip|ip address|your ip|client host|client ip|source ip|your server|your network)\b/,
   /\breverse dns\b|\brdns\b|\bptr\b|\bip name lookup\b|\bunverifyable sending ips?\b|\bvalid sender domain\b/,
   /\bplease use the smtp server of your isp\b|\bdynamic(?:ally assigned)? ip\b/,
-  /\bmessages from \S+ (?:weren't sent|temporarily deferred)\b|\bunexpected volume or user complaints\b/,
-  /\bblocked (?:for|due to) (?:abuse|spam)|\bnot accepting (?:connections|mail|messages) from\b|\bservice refused\b/,
+  /\bmessages from \S+ (?:weren't sent|(?:will be )?(?:temporarily|permanently) deferred)\b|\bunexpected volume or user complaints\b/,
+  /\bblocked (?:for|due to) (?:abuse|spam)|\bnot accepting (?:connections|mail|messages) from\b|\bnot accepted from this ip\b|\bnot allowed to connect\b|\bservice refused\b/,
 ];
 
 const RATE_LIMITED = [
@@ -297,11 +297,13 @@ export const RULES: readonly Rule[] = [
       all(
         any(
           says(...OUR_HOST_LISTED),
-          links(/spamhaus|spamcop|sorbs|uribl|surbl|barracuda|cloudmark|senderbase|ipcheck|senderscore/),
+          links(
+            /dnsbl|spamhaus|spamcop|sorbs|uribl|surbl|barracuda|cloudmark|senderbase|ipcheck|senderscore/,
+          ),
         ),
         not(says(/\bthe account or domain may not exist\b/)),
       ),
-      enhanced(/^7\.(?:25|511|60[6-9]|6[1-4]\d|650)$/),
+      enhanced(/^7\.(?:25|511|60[6-9]|70[58]|750|6[1-4]\d|650)$/),
     ),
   },
   {
