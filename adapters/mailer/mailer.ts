@@ -1,4 +1,4 @@
-import type { SmtpPhase, SmtpReply } from '../../domain/bounce/verdict.ts';
+import type { SmtpPhase, SmtpReply, Speaker, Verdict } from '../../domain/bounce/verdict.ts';
 
 /** The two addresses of RFC 5321 section 2.3.1 and the message with CRLF line ends, not yet dot-stuffed. */
 export interface OutgoingMessage {
@@ -63,24 +63,37 @@ export interface ReadyConversation {
   readonly destination: string;
   /** Host name and address of the server. */
   readonly remoteHost: string;
+  /** Who replies: what our own relay says of itself is never a verdict on an address. */
+  readonly speaker: Speaker;
   /** One message after the other. Rejects only with what a hook threw. */
   transmit(message: OutgoingMessage, hooks: TransmissionHooks): Promise<Transmission>;
   /** Gives the conversation back, to be used again where it can be; also when nothing was transmitted. A second call does nothing. */
   release(): void;
 }
 
-/** There is no conversation to be had now; nobody's address is to blame. */
+/** There is no conversation to be had now. */
 export interface NoConversation {
   readonly ready: false;
+  /**
+   * What it says about the recipient's domain: then it is the outcome of an attempt. `null` where nobody's address is to
+   * blame: a fault of ours, which holds the way out back.
+   */
+  readonly verdict: Verdict | null;
   readonly destination: string;
   readonly remoteHost: string;
   readonly phase: SmtpPhase;
   /** Present where the server answered at all. */
   readonly reply: SmtpReply | null;
   readonly detail: string;
+  /**
+   * What it means for mail to the recipient's domain, where that domain's own names and servers are to blame: the
+   * outcome of this attempt. `null` for a way out that all mail shares: nobody's address is to blame, and the
+   * destination is held back.
+   */
+  readonly verdict: Verdict | null;
 }
 
-/** A way for mail to leave: a smart host today, the recipient's own MX beside it later. */
+/** A way for mail to leave: a smart host, or the mail servers of the recipient's own domain. */
 export interface Mailer {
   /** Destination that mail to this domain leaves by, known without connecting. */
   destinationOf(recipientDomain: string): string;
