@@ -8,8 +8,7 @@ import type { SmtpTimeouts } from './timeouts.ts';
  * - `required`: STARTTLS or nothing.
  * - `implicit`: TLS from the first byte (RFC 8314), mostly port 465.
  */
-export const TLS_MODES = ['none', 'opportunistic', 'required', 'implicit'] as const;
-export type TlsMode = (typeof TLS_MODES)[number];
+type TlsMode = 'none' | 'opportunistic' | 'required' | 'implicit';
 
 export interface SmtpCredentials {
   readonly user: string;

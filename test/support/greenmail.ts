@@ -14,7 +14,7 @@ const COPY_GOAL = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy';
 const START_MILLISECONDS = 60_000;
 
 /** A message as GreenMail's own API shows it. */
-export interface GreenMailMessage {
+interface GreenMailMessage {
   readonly uid: string;
   readonly subject: string;
   readonly contentType: string;
