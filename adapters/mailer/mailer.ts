@@ -85,12 +85,6 @@ export interface NoConversation {
   /** Present where the server answered at all. */
   readonly reply: SmtpReply | null;
   readonly detail: string;
-  /**
-   * What it means for mail to the recipient's domain, where that domain's own names and servers are to blame: the
-   * outcome of this attempt. `null` for a way out that all mail shares: nobody's address is to blame, and the
-   * destination is held back.
-   */
-  readonly verdict: Verdict | null;
 }
 
 /** A way for mail to leave: a smart host, or the mail servers of the recipient's own domain. */

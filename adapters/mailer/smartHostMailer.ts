@@ -36,7 +36,7 @@ export function createSmartHostMailer(options: SmartHostOptions): Mailer {
       const acquired = await pool.acquire(signal);
       if ('lease' in acquired) return readyConversation(destination, acquired.lease);
       const { remoteHost, phase, reply, detail } = acquired.failure;
-      return { ready: false, verdict: null, destination, remoteHost, phase, reply, detail, verdict: null };
+      return { ready: false, verdict: null, destination, remoteHost, phase, reply, detail };
     },
     close: () => pool.close(),
   };
@@ -49,7 +49,6 @@ function readyConversation(destination: string, { session, giveBack }: Lease): R
     ready: true,
     destination,
     remoteHost: session.remoteHost,
-    speaker: 'own_relay',
     speaker: 'own_relay',
     async transmit(message, hooks) {
       if (released) throw new Error('The conversation was given back already.');
