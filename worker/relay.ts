@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
 import type { Logger } from 'pino';
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
 import type { Database, Transaction } from '../db/connection.ts';
+import { listen } from '../db/listener.ts';
 import { endSuppressedSendsOfDomain } from '../db/queries/ending.ts';
 import { HEED } from '../db/queries/gate.ts';
 import { OUTBOX_CHANNEL, type OutboxEntry, removeFromOutbox, takeFromOutbox } from '../db/queries/outbox.ts';
@@ -35,7 +35,13 @@ export function startRelay(deps: {
   const { db, log } = deps;
   const alarm = new Alarm();
   let stopping = false;
-  const listening = listen(db.pool.options.connectionString!, alarm, log, () => stopping);
+  const listening = listen({
+    connectionString: db.pool.options.connectionString!,
+    channel: OUTBOX_CHANNEL,
+    retryMilliseconds: SWEEP_MS,
+    onNotice: () => alarm.ring(),
+    onTrouble: (error) => log.debug({ error: error.message }, 'the listener lost its connection'),
+  });
   const running = (async () => {
     let pause = FIRST_PAUSE_MS;
     while (!stopping) {
@@ -166,57 +172,4 @@ class Alarm {
     this.#wake = null;
     this.#rung = false;
   }
-}
-
-/** Rings on NOTIFY; a connection that breaks is made anew. */
-function listen(
-  connectionString: string,
-  alarm: Alarm,
-  log: Logger,
-  stopping: () => boolean,
-): { stop(): Promise<void> } {
-  let client: pg.Client | null = null;
-  let reconnect: NodeJS.Timeout | null = null;
-  const connect = async (): Promise<void> => {
-    if (stopping()) return;
-    const next = new pg.Client({
-      connectionString,
-      keepAlive: true,
-      application_name: 'heed relay listener',
-    });
-    const again = () => {
-      if (client !== next && client !== null) return;
-      client = null;
-      next.end().catch(() => {});
-      if (!stopping() && reconnect === null) {
-        reconnect = setTimeout(() => {
-          reconnect = null;
-          void connect();
-        }, SWEEP_MS);
-      }
-    };
-    next.on('notification', () => alarm.ring());
-    next.on('error', (error) => {
-      log.debug({ error: error.message }, 'the listener lost its connection');
-      again();
-    });
-    next.on('end', again);
-    try {
-      await next.connect();
-      client = next;
-      await next.query(`listen ${OUTBOX_CHANNEL}`);
-      alarm.ring();
-    } catch {
-      again();
-    }
-  };
-  void connect();
-  return {
-    async stop() {
-      if (reconnect !== null) clearTimeout(reconnect);
-      const current = client;
-      client = null;
-      await current?.end().catch(() => {});
-    },
-  };
 }
