@@ -1,7 +1,8 @@
 import type { RenderFailure } from '../adapters/mailer/composer.ts';
-import type { ReadyConversation, Transmission } from '../adapters/mailer/mailer.ts';
+import type { NoConversation, ReadyConversation, Transmission } from '../adapters/mailer/mailer.ts';
 import type { AttemptEnd } from '../db/queries/outcome.ts';
 import { classifyReply } from '../domain/bounce/classifyReply.ts';
+import type { Verdict } from '../domain/bounce/verdict.ts';
 
 const NOTHING_KNOWN = {
   category: null,
@@ -14,6 +15,33 @@ const NOTHING_KNOWN = {
   replyText: null,
   hintSeconds: null,
 } as const;
+
+const OUTCOMES = { hard: 'hard_bounce', soft: 'soft_bounce', rejected: 'rejected' } as const;
+
+function judged(verdict: Verdict) {
+  const faultOurs = verdict.fault === 'ours';
+  return {
+    outcome: OUTCOMES[verdict.action],
+    category: verdict.category,
+    faultOurs,
+    holdsBack: faultOurs,
+    rule: verdict.rule,
+    hintSeconds: verdict.retryAfterSeconds,
+  };
+}
+
+/** No server of the recipient's domain could be talked to, and that is an answer too. */
+export function endWithoutConversation(failure: NoConversation & { readonly verdict: Verdict }): AttemptEnd {
+  return {
+    ...judged(failure.verdict),
+    phase: failure.phase,
+    replyCode: failure.reply?.code ?? null,
+    enhancedCode: failure.reply?.enhancedCode ?? null,
+    replyText: failure.reply?.text ?? failure.detail,
+    destination: failure.destination,
+    remoteHost: failure.remoteHost,
+  };
+}
 
 /** What the end of a conversation means for the attempt. */
 export function endOfTransmission(
@@ -80,20 +108,20 @@ export function endOfTransmission(
 }
 
 /** The email could not be rendered for this prospect: trying again would change nothing. */
-export function endOfRendering(failure: RenderFailure, conversation: ReadyConversation): AttemptEnd {
+export function endOfRendering(failure: RenderFailure, destination: string): AttemptEnd {
   return {
     ...NOTHING_KNOWN,
     outcome: 'rejected',
     category: 'content',
     rule: 'not_rendered',
     replyText: failure.problem,
-    destination: conversation.destination,
+    destination,
     remoteHost: null,
   };
 }
 
 /** Whoever was handing the message over is gone, and nobody heard the reply (I2). */
-export function lostOutcome(conversation: ReadyConversation): AttemptEnd {
+export function lostOutcome(destination: string): AttemptEnd {
   return {
     ...NOTHING_KNOWN,
     outcome: 'unknown',
@@ -102,7 +130,7 @@ export function lostOutcome(conversation: ReadyConversation): AttemptEnd {
     rule: 'worker_lost',
     phase: 'message',
     replyText: 'the worker was lost while it handed the message over',
-    destination: conversation.destination,
+    destination,
     remoteHost: null,
   };
 }

@@ -1,8 +1,8 @@
 import { performance } from 'node:perf_hooks';
 import { activityInfo, cancellationSignal, heartbeat } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
-import type { EmailComposer } from '../adapters/mailer/composer.ts';
-import type { Mailer, ReadyConversation, Transmission } from '../adapters/mailer/mailer.ts';
+import type { Composed, EmailComposer } from '../adapters/mailer/composer.ts';
+import type { Mailer, NoConversation, ReadyConversation } from '../adapters/mailer/mailer.ts';
 import type { Database } from '../db/connection.ts';
 import { type AttemptOwnership, gate, markHandingOver } from '../db/queries/gate.ts';
 import { clearHold, raiseHold, readHold } from '../db/queries/holds.ts';
@@ -12,7 +12,7 @@ import { maskAddresses } from '../domain/address.ts';
 import type { Category } from '../domain/bounce/verdict.ts';
 import { spreadMilliseconds } from '../domain/hold.ts';
 import type { AttemptTrigger, SendOutcome } from '../domain/words.ts';
-import { endOfRendering, endOfTransmission, lostOutcome } from './attemptEnd.ts';
+import { endOfRendering, endOfTransmission, endWithoutConversation, lostOutcome } from './attemptEnd.ts';
 import { persistently } from './persistently.ts';
 
 /** I1: MAIL FROM follows the gate's decision within this time, else the gate is asked anew. */
@@ -134,49 +134,75 @@ async function attempt(
   const destination = mailer.destinationOf(send.recipientDomain);
   const hold = await readHold(db, destination);
   if (hold !== null && hold.until > clock() && input.trigger === 'schedule' && send.state !== 'final') {
-    return holdBack(db, send, input.run, hold.until, hold.since, hold.category, null);
+    return holdBack(db, send, input.run, clock(), hold.until, hold.category, null);
   }
 
-  const rendered = await composer.compose(send);
+  const composed = await composer.compose(send);
   const conversation = await mailer.reserve(send.recipientDomain, signal);
-  if (!conversation.ready) {
-    const category = conversation.phase === 'auth' ? 'authentication' : 'relay_unavailable';
-    const until = await raiseHold(db, clock(), destination, category, conversation.detail);
-    return holdBack(db, send, input.run, until, clock(), category, conversation.detail);
-  }
   try {
-    const result = await converse(db, send, input, clock, rendered, conversation);
+    if (!conversation.ready && conversation.verdict === null) {
+      const category = conversation.phase === 'auth' ? 'authentication' : 'relay_unavailable';
+      const until = await raiseHold(db, clock(), destination, category, conversation.detail);
+      return await holdBack(db, send, input.run, clock(), until, category, conversation.detail);
+    }
+    const result = await throughGate(db, send, input, clock, destination, (attempt, decidedAt) =>
+      tryOnce(db, send, attempt, decidedAt, clock, composed, conversation),
+    );
     if (hold !== null && 'attempt' in result && result.attempt?.outcome === 'delivered') {
       await clearHold(db, clock(), destination);
     }
     return result;
   } finally {
-    conversation.release();
+    if (conversation.ready) conversation.release();
   }
+}
+
+/** How one try through an open gate ended; `gate_expired` and `ownership_lost` without anything having been sent. */
+type Try = AttemptEnd | 'gate_expired' | 'ownership_lost';
+
+async function tryOnce(
+  db: Database,
+  send: SendToAttempt,
+  attempt: AttemptOwnership,
+  decidedAt: number,
+  clock: () => Date,
+  composed: Composed,
+  conversation: ReadyConversation | NoConversation,
+): Promise<Try> {
+  if (!composed.ok) return endOfRendering(composed, conversation.destination);
+  if (!conversation.ready) return endWithoutConversation({ ...conversation, verdict: conversation.verdict! });
+  const transmission = await conversation.transmit(composed.message, {
+    mayBegin: () => performance.now() - decidedAt <= GATE_HOLDS_MS,
+    beforeHandOver: () => markHandingOver(db, send.sendId, attempt, clock(), conversation.remoteHost),
+  });
+  return transmission.kind === 'not_begun'
+    ? transmission.why
+    : endOfTransmission(transmission, conversation, send);
 }
 
 async function holdBack(
   db: Database,
   send: SendToAttempt,
   run: number,
+  now: Date,
   until: Date,
-  since: Date,
   category: string,
   text: string | null,
 ): Promise<AttemptResult> {
-  const spread = spreadMilliseconds(send.sendId, until.getTime() - since.getTime());
+  const spread = spreadMilliseconds(send.sendId, until.getTime() - now.getTime());
   const at = new Date(until.getTime() + spread);
-  await holdSend(db, send.sendId, run, at);
+  await holdSend(db, send.sendId, run, at, now);
   return { status: 'held', nextAttemptAt: at.getTime(), category, text: shown(text, send) };
 }
 
-async function converse(
+/** Asks the gate, tries once it opens, and records the end; a decision that grew too old is asked for anew. */
+async function throughGate(
   db: Database,
   send: SendToAttempt,
   input: AttemptInput,
   clock: () => Date,
-  rendered: Awaited<ReturnType<EmailComposer['compose']>>,
-  conversation: ReadyConversation,
+  destination: string,
+  tryIt: (attempt: AttemptOwnership, decidedAt: number) => Promise<Try>,
 ): Promise<AttemptResult> {
   let held: AttemptOwnership | undefined;
   for (;;) {
@@ -197,20 +223,12 @@ async function converse(
       case 'not_due':
         return { status: 'waiting', nextAttemptAt: decision.nextAttemptAt.getTime() };
       case 'outcome_lost':
-        return record(db, send, decision.attempt, now, lostOutcome(conversation), clock);
+        return record(db, send, decision.attempt, now, lostOutcome(destination), clock);
     }
-    const { attempt: owned, decidedAt } = decision;
-    if (!rendered.ok) return record(db, send, owned, now, endOfRendering(rendered, conversation), clock);
-    const transmission: Transmission = await conversation.transmit(rendered.message, {
-      mayBegin: () => performance.now() - decidedAt <= GATE_HOLDS_MS,
-      beforeHandOver: () => markHandingOver(db, send.sendId, owned, clock(), conversation.remoteHost),
-    });
-    if (transmission.kind === 'not_begun') {
-      if (transmission.why === 'ownership_lost') return { status: 'superseded' };
-      held = owned;
-      continue;
-    }
-    return record(db, send, owned, now, endOfTransmission(transmission, conversation, send), clock);
+    const end = await tryIt(decision.attempt, decision.decidedAt);
+    if (end === 'ownership_lost') return { status: 'superseded' };
+    if (end !== 'gate_expired') return record(db, send, decision.attempt, now, end, clock);
+    held = decision.attempt;
   }
 }
 

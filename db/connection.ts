@@ -39,6 +39,7 @@ export function plain(text: string): Statement {
 
 /** SQLSTATE classes after which the same work may simply be tried again: PostgreSQL manual, section 13.5. */
 const RETRYABLE = new Set(['40001', '40P01']);
+const IN_FAILED_TRANSACTION = '25P02';
 const MAX_TRIES = 5;
 
 /**
@@ -91,9 +92,18 @@ async function transaction<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<
 async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;
+  // Statements that were issued behind one that fails, fail too and may be heard of first: what counts is the first.
+  let cause: unknown;
   const tx: Transaction = {
     inTransaction: true,
-    query: (statement, values) => run(client, statement, values),
+    async query(statement, values) {
+      try {
+        return await run(client, statement, values);
+      } catch (error) {
+        cause ??= error;
+        throw error;
+      }
+    },
   };
   try {
     // Not awaited: it travels with the first statement of the work. Its failure shows in that statement too.
@@ -110,7 +120,7 @@ async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Pr
     await client.query('rollback').catch((failure: Error) => {
       broken = failure;
     });
-    throw error;
+    throw (error as { code?: string }).code === IN_FAILED_TRANSACTION ? (cause ?? error) : error;
   } finally {
     client.release(broken);
   }

@@ -175,12 +175,26 @@ export async function loadSendToAttempt(on: Session, sendId: string): Promise<Se
 }
 
 const HOLD_SEND = plain(`
+  with broken_off as (
+    update attempt set state = 'finished', outcome = 'soft_bounce', category = 'system', fault_ours = true, rule = 'worker_lost',
+      finished_at = $4
+    where send_id = $1 and state = 'gated' returning send_id
+  )
   update send set state = 'held', next_attempt_at = $2
-  where id = $1 and run = $3 and state in ('queued', 'waiting', 'held')`);
+  where id = $1 and run = $3 and (state in ('queued', 'waiting', 'held') or exists (select from broken_off))`);
 
-/** The way out is held back: nothing was attempted, and the send waits for it. */
-export async function holdSend(on: Session, sendId: string, run: number, until: Date): Promise<void> {
-  await on.query(HOLD_SEND, [sendId, until, run]);
+/**
+ * The way out is held back: nothing was attempted, and the send waits for it. An attempt that a lost worker had only
+ * gated is broken off with it.
+ */
+export async function holdSend(
+  on: Session,
+  sendId: string,
+  run: number,
+  until: Date,
+  now: Date,
+): Promise<void> {
+  await on.query(HOLD_SEND, [sendId, until, run, now]);
 }
 
 const REQUEST_CANCEL = plain('update send set cancel_requested_at = $2 where id = $1');

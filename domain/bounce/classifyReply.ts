@@ -1,7 +1,7 @@
 import { retryAfterSeconds } from '../retrySchedule.ts';
 import { enhancedCodeIn, phaseInText } from './replyText.ts';
-import { RULES, type SeenReply, type Speaker } from './rules.ts';
-import type { Category, SmtpPhase, SmtpReply, Verdict } from './verdict.ts';
+import { RULES, type SeenReply } from './rules.ts';
+import type { Category, SmtpPhase, SmtpReply, Speaker, Verdict } from './verdict.ts';
 
 export interface ReplyToClassify {
   readonly reply: SmtpReply;

@@ -1,4 +1,4 @@
-import type { BounceAction, Category, Fault, SmtpPhase } from './verdict.ts';
+import type { BounceAction, Category, Fault, SmtpPhase, Speaker } from './verdict.ts';
 
 /** A reply as the rules see it. */
 export interface SeenReply {
@@ -11,9 +11,6 @@ export interface SeenReply {
   readonly phase: SmtpPhase | null;
   readonly speaker: Speaker;
 }
-
-/** Who replied: the smart host that takes our mail to everybody, or a server of the recipient's domain. */
-export type Speaker = 'own_relay' | 'exchanger';
 
 /** Rules are tried in their order; the first that matches decides. */
 export interface Rule {

@@ -62,6 +62,9 @@ export type SmtpPhase =
   | 'final'
   | 'quit';
 
+/** Who replied: the smart host that takes our mail to everybody, or a server of the recipient's domain. */
+export type Speaker = 'own_relay' | 'exchanger';
+
 /** What a refusal means and which rule said so. */
 export interface Verdict {
   readonly action: BounceAction;
