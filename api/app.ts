@@ -13,6 +13,7 @@ import { alertRoutes } from './routes/alerts.ts';
 import { apiKeyRoutes } from './routes/apiKeys.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { customFieldRoutes } from './routes/customFields.ts';
+import { emailRoutes } from './routes/emails.ts';
 import { healthRoutes } from './routes/health.ts';
 import { importRoutes } from './routes/imports.ts';
 import { listRoutes } from './routes/lists.ts';
@@ -26,6 +27,7 @@ const RESOURCES = [
   customFieldRoutes,
   listRoutes,
   suppressionRoutes,
+  emailRoutes,
   sendRoutes,
   importRoutes,
   auditRoutes,

@@ -36,12 +36,10 @@ export const ImportSchema = z
 export const ImportProblem = z
   .object({
     line: z.int().openapi({ description: 'In the file, the header being line 1.', example: 17 }),
-    column: z
-      .string()
-      .openapi({
-        description: 'As the file names it; empty where the whole row is meant.',
-        example: 'E-mail',
-      }),
+    column: z.string().openapi({
+      description: 'As the file names it; empty where the whole row is meant.',
+      example: 'E-mail',
+    }),
     code: z.string().openapi({ example: 'no_at_sign' }),
     message: z.string().openapi({ example: 'The address has no @ sign.' }),
   })

@@ -10,7 +10,14 @@ export const limit = z.coerce
   .min(1)
   .max(MAX_LIMIT)
   .default(DEFAULT_LIMIT)
-  .openapi({ type: 'integer', description: `Entries of a page, 1 to ${MAX_LIMIT}.`, example: 50 });
+  .openapi({
+    type: 'integer',
+    minimum: 1,
+    maximum: MAX_LIMIT,
+    default: DEFAULT_LIMIT,
+    description: `Entries of a page, 1 to ${MAX_LIMIT}.`,
+    example: 50,
+  });
 
 /**
  * A cursor that carries the position of the last entry of a page: opaque to the caller, checked against `position` on
