@@ -62,6 +62,8 @@ export function openDatabase(url: string, options: { max: number; applicationNam
   });
   // A connection that breaks while idle is replaced by the pool; the next query meets the trouble, if there still is any.
   pool.on('error', () => {});
+  // One that is lent out tells its statements, and the pool listens no more: unheard, the event would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}));
   return {
     pool,
     query: (statement, values) => run(pool, statement, values),
