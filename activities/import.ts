@@ -15,8 +15,8 @@ import { columnsOf } from '../domain/import/columns.ts';
 import { type CsvHeader, type CsvPage, MAX_ROW_BYTES, readCsv, readCsvHeader } from '../domain/import/csv.ts';
 import { type RowFormat, readProspectRow, readSuppressionRow } from '../domain/import/rows.ts';
 
-/** Rows a transaction: their locks are held for some 100 ms, which a gate can wait. */
-const PAGE_ROWS = 1_000;
+/** Rows a transaction: a gate can wait for its locks, and what a page allocates keeps the process within 300 MB. */
+const PAGE_ROWS = 500;
 /** Enough for a page of ordinary rows; more is read where it is not. */
 const WINDOW_BYTES = 256 * 1024;
 /** Well below the heartbeat timeout of the workflow's proxy. */
