@@ -2,23 +2,22 @@ import { z } from '@hono/zod-openapi';
 
 /** Characters that PostgreSQL cannot keep: NUL and halves of surrogate pairs. */
 const UNSTORABLE = /[\0\p{Cs}]/u;
-/** Control characters, line ends included: they have no place in a name, and could smuggle a header into a message. */
-const CONTROL = /\p{Cc}/u;
+/** Line ends and other controls, too: they have no place in a name, and could smuggle a header into a message. */
+const NOT_IN_A_LINE = /[\p{Cc}\p{Cs}]/u;
 
 /** Text of several lines, up to `max` characters. */
 export const text = (max: number) =>
   z
     .string()
     .max(max)
-    .refine(
-      (value) => !UNSTORABLE.test(value),
-      'Contains a character that is not allowed (NUL or half a surrogate pair).',
-    );
+    .refine((value) => !UNSTORABLE.test(value), 'Contains NUL or half a surrogate pair.');
 
-/** Text of one line, up to `max` characters, without control characters and blanks around it. */
+/** Text of one line, up to `max` characters, without the blanks around it. */
 export const line = (max: number) =>
-  text(max)
-    .refine((value) => !CONTROL.test(value), 'Contains a line end or another control character.')
+  z
+    .string()
+    .max(max)
+    .refine((value) => !NOT_IN_A_LINE.test(value), 'Contains a line end or another control character.')
     .trim();
 
 /** {@link line} that must not be empty. */
@@ -31,7 +30,7 @@ export const time = z.iso.datetime().openapi({ example: '2026-11-23T09:30:00.000
 
 /** A time in a request: RFC 3339 with any zone, from 1970 to 9999. */
 export const timeIn = z.iso
-  .datetime({ offset: true })
+  .datetime({ offset: true, abort: true })
   .refine((value) => new Date(value).getTime() >= 0, 'Must be a time from 1970 on.')
   .transform((value) => new Date(value))
   .openapi({ type: 'string', format: 'date-time', example: '2026-11-23T09:30:00Z' });
