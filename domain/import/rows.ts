@@ -97,7 +97,7 @@ const NOT_YES_OR_NO = {
 };
 
 function addressProblem(problem: AddressProblem): { code: string; message: string } {
-  return { code: `address_${problem.code}`, message: problem.message };
+  return { code: `address_${problem.code.replace('address_', '')}`, message: problem.message };
 }
 
 const REASONS: Readonly<Record<string, SuppressionReason>> = {
@@ -175,7 +175,7 @@ function domainProblem(problem: AddressProblem): { code: string; message: string
   // The one message that would repeat what stands in the cell.
   return problem.code === 'public_suffix'
     ? { code: 'domain_public_suffix', message: 'Is a public suffix: everybody can have a domain below it.' }
-    : { code: `domain_${problem.code}`, message: problem.message };
+    : { code: `domain_${problem.code.replace('domain_', '')}`, message: problem.message };
 }
 
 function problemsOfRow(format: RowFormat, row: CsvRow): RowProblem[] {

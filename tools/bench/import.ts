@@ -81,11 +81,12 @@ try {
   if (finished.kind !== 'queued') throw new Error(`the upload was refused: ${finished.kind}`);
   say(`${rows} rows, ${Math.round(bytes / 1024 ** 2)} MB`);
 
-  const { stdout, stderr } = await promisify(execFile)(
-    process.execPath,
-    [fileURLToPath(new URL('./importProcess.ts', import.meta.url)), importId],
-    { env: { ...process.env, BENCH_DATABASE_URL: url, BENCH_ADDRESS_KEY: key.toString('hex') } },
-  );
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [
+    fileURLToPath(new URL('./importProcess.ts', import.meta.url)),
+    importId,
+    url,
+    key.toString('hex'),
+  ]);
   say(stderr.trim());
   const taken = JSON.parse(stdout) as { state: string; seconds: number; peakRssMegabytes: number };
   const result = await readImport(db, importId);

@@ -1,13 +1,12 @@
-/** Takes one import in, in a process of its own, and prints what that took as JSON: `importProcess.ts <import id>`. */
+/**
+ * Takes one import in, in a process of its own, and prints what that took as JSON:
+ * `importProcess.ts <import id> <database> <address key in hexadecimal digits>`.
+ */
 import { takeInFile } from '../../activities/import.ts';
 import { openDatabase } from '../../db/connection.ts';
 import { AddressHasher } from '../../db/queries/addresses.ts';
 
-const [importId, url, key] = [
-  process.argv[2]!,
-  process.env.BENCH_DATABASE_URL!,
-  process.env.BENCH_ADDRESS_KEY!,
-];
+const [importId, url, key] = process.argv.slice(2) as [string, string, string];
 const db = openDatabase(url, { max: 5 });
 const started = performance.now();
 let pages = 0;
