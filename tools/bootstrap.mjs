@@ -33,7 +33,8 @@ function isInstalled() {
 function install() {
   process.stderr.write('Installing the packages of package-lock.json (a minute or two, only now)\n');
   const started = Date.now();
-  const result = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+  // Not `npm ci`: a lock file made on one platform may lack the optional packages of another, which npm ci refuses.
+  const result = spawnSync('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: root,
     // What npm says is for the person; standard output belongs to the program.
     stdio: ['ignore', 2, 2],
@@ -41,10 +42,10 @@ function install() {
   });
   if (result.error) fail(`npm could not be started (${result.error.message}). Install npm, then try again.`);
   if (result.status !== 0)
-    fail('npm ci failed; what it says above tells why. Put that right, then try again.');
+    fail('npm install failed; what it says above tells why. Put that right, then try again.');
   if (!existsSync(node)) {
     fail(
-      'npm ci did not install Node 24 (package "node"): allow its install script, then try again: npm rebuild node',
+      'npm did not install Node 24 (package "node"): allow its install script, then try again: npm rebuild node',
     );
   }
   writeFileSync(stampFile, lockHash());

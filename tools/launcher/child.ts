@@ -19,6 +19,8 @@ export interface ChildOptions {
   readonly say: (line: string) => void;
   /** How it tells that it is ready: a line of standard output that begins so, or a page that answers 200. */
   readonly ready: { readonly line: string } | { readonly url: string };
+  /** Gets each line of standard output first; true keeps the line out of the log. */
+  readonly takeLine?: (line: string) => boolean;
   /** Milliseconds until SIGKILL follows SIGTERM. */
   readonly graceMs: number;
 }
@@ -67,6 +69,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     current = { kill: (signal) => void child.kill(signal), ended };
     for (const stream of [child.stdout, child.stderr]) {
       createInterface(stream).on('line', (line) => {
+        if (stream === child.stdout && options.takeLine?.(line)) return;
         log.write(`${line}\n`);
         if (stream === child.stdout && 'line' in options.ready && line.startsWith(options.ready.line)) {
           settle.resolve();

@@ -13,9 +13,7 @@ import {
   loadConfig,
   loadEmbeddedConfig,
 } from '../../config/config.ts';
-import { openDatabase } from '../../db/connection.ts';
 import { migrate } from '../../db/migrate.ts';
-import { createFirstApiKey } from '../../db/queries/apiKeys.ts';
 import { type Lock, tryLock } from '../embedded/lock.ts';
 import { startPostgres } from '../embedded/postgres.ts';
 import { assertPortFree, SetUpError } from '../embedded/service.ts';
@@ -24,6 +22,8 @@ import { type Child, type ChildOptions, startChild } from './child.ts';
 import { loadSecrets } from './secrets.ts';
 
 const DATABASE = 'heed';
+/** The API prints the first key so, once, and it must not end up in a log. */
+const FIRST_KEY = 'HEED_FIRST_API_KEY=';
 /** What a launcher that was killed leaves behind ends by itself within this time. */
 const LEFTOVERS_END_WITHIN_MS = 40_000;
 
@@ -78,10 +78,7 @@ async function main(): Promise<void> {
     configured.temporalAddress === null ? embeddedTemporal(config, logs) : configured.temporalUiUrl,
     prepareDatabase(config, postgresDir, secrets.postgresPassword, databaseUrl),
   ]);
-  const firstKey = await makeFirstApiKey(databaseUrl);
-  // Said at once, since it cannot be had again should the start fail after this.
-  if (firstKey !== null) say(`First API key, shown only now: ${firstKey}`);
-  const apiUrl = await startParts(config, env, logs);
+  const { apiUrl, firstKey } = await startParts(config, env, logs);
 
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
   const { temporalNamespace } = config;
@@ -120,9 +117,16 @@ function environmentOfParts(
   });
 }
 
-/** Starts simulator, worker and API in this order, and has them ended in the opposite one. Returns the API's address. */
-async function startParts(config: EmbeddedConfig, env: NodeJS.ProcessEnv, logs: string): Promise<string> {
-  const start = async (name: string, options: Pick<ChildOptions, 'program' | 'ready' | 'graceMs'>) => {
+/** Starts simulator, worker and API in this order, and has them ended in the opposite one. */
+async function startParts(
+  config: EmbeddedConfig,
+  env: NodeJS.ProcessEnv,
+  logs: string,
+): Promise<{ apiUrl: string; firstKey: string | null }> {
+  const start = async (
+    name: string,
+    options: Pick<ChildOptions, 'program' | 'ready' | 'graceMs' | 'takeLine'>,
+  ) => {
     say(`Starting the ${name}`);
     const child = await startChild({ ...options, name, env, logFile: join(logs, `${name}.log`), say });
     children.push(child);
@@ -142,9 +146,22 @@ async function startParts(config: EmbeddedConfig, env: NodeJS.ProcessEnv, logs: 
     ready: { line: 'HEED_WORKER_READY' },
     graceMs: 30_000,
   });
+
   const apiUrl = `http://${api.host === '0.0.0.0' ? '127.0.0.1' : api.host}:${api.port}`;
-  await start('api', { program: ['api/main.ts'], ready: { url: `${apiUrl}/readyz` }, graceMs: 15_000 });
-  return apiUrl;
+  let firstKey: string | null = null;
+  await start('api', {
+    program: ['api/main.ts'],
+    ready: { url: `${apiUrl}/readyz` },
+    graceMs: 15_000,
+    takeLine: (line) => {
+      if (!line.startsWith(FIRST_KEY)) return false;
+      firstKey = line.slice(FIRST_KEY.length);
+      // Said at once, since it cannot be had again should the start fail after this.
+      say(`First API key, shown only now: ${firstKey}`);
+      return true;
+    },
+  });
+  return { apiUrl, firstKey };
 }
 
 function lockDataDir(dataDir: string): Lock {
@@ -229,15 +246,6 @@ async function prepareDatabase(
     if (error.code !== 'ECONNREFUSED' && error.code !== 'ENOTFOUND') throw error;
     throw new SetUpError(`HEED_DATABASE_URL: there is no PostgreSQL to be reached (${error.message}).`);
   });
-}
-
-async function makeFirstApiKey(databaseUrl: string): Promise<string | null> {
-  const db = openDatabase(databaseUrl, { max: 1, applicationName: 'heed launcher' });
-  try {
-    return await createFirstApiKey(db, new Date());
-  } finally {
-    await db.close();
-  }
 }
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
