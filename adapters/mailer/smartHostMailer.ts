@@ -1,13 +1,19 @@
+import { openSession } from '../smtp/open.ts';
 import { checkServerOptions, type SmtpServerOptions } from '../smtp/options.ts';
+import { ConnectionPool, type Lease, type PoolOptions } from './connectionPool.ts';
 import type { Mailer, ReadyConversation } from './mailer.ts';
-import { type Lease, type PoolOptions, SmartHostPool } from './smartHostPool.ts';
 
 type Tuning = 'probeAfterMilliseconds' | 'connectRetryMilliseconds';
 
 export interface SmartHostOptions
   extends SmtpServerOptions,
     Omit<PoolOptions, Tuning>,
-    Partial<Pick<PoolOptions, Tuning>> {}
+    Partial<Pick<PoolOptions, Tuning>> {
+  readonly maxConnections: number;
+}
+
+/** Nobody shares the relay's connections. */
+const OWN_PLACE = { proven() {}, free() {} };
 
 /**
  * A mailer that hands all mail to one relay over a pool of connections.
@@ -25,7 +31,12 @@ export function createSmartHostMailer(options: SmartHostOptions): Mailer {
     if (!(options[name] >= 1)) throw new RangeError(`${name} has to be at least 1.`);
   }
   const destination = `relay:${options.host}:${options.port}`;
-  const pool = new SmartHostPool(options, {
+  const source = {
+    open: (signal: AbortSignal) => openSession(options, signal),
+    limit: () => options.maxConnections,
+    takePlace: () => OWN_PLACE,
+  };
+  const pool = new ConnectionPool(source, {
     probeAfterMilliseconds: 5_000,
     connectRetryMilliseconds: 1_000,
     ...options,

@@ -44,7 +44,7 @@ class OpenFault extends Error {
  */
 export async function openSession(options: SmtpServerOptions, signal?: AbortSignal): Promise<OpenResult> {
   const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
-  const wire = new Wire(options.host, options.port);
+  const wire = new Wire(options.address ?? options.host, options.port);
   const giveUp = () => wire.end('given up by ourselves');
   signal?.addEventListener('abort', giveUp, { once: true });
   if (signal?.aborted) giveUp();

@@ -20,6 +20,8 @@ export interface SmtpCredentials {
 /** How to reach one SMTP server. */
 export interface SmtpServerOptions {
   readonly host: string;
+  /** IP address to connect to, where the host's addresses were looked up already; the host is then only its name. */
+  readonly address?: string;
   readonly port: number;
   readonly tls: TlsMode;
   readonly auth?: SmtpCredentials;

@@ -1,9 +1,29 @@
-import { type OpenFailure, openSession } from '../smtp/open.ts';
-import type { SmtpServerOptions } from '../smtp/options.ts';
+import type { OpenFailure, OpenResult } from '../smtp/open.ts';
 import type { SmtpSession } from '../smtp/session.ts';
 
+/** Leave to have one connection, from the attempt to make it until it is gone. */
+export interface Place {
+  /** The connection came about. */
+  proven(): void;
+  free(): void;
+}
+
+/** Where a pool's connections come from. */
+export interface ConnectionSource {
+  /** Makes one that is ready for MAIL FROM. */
+  open(signal: AbortSignal): Promise<OpenResult>;
+  /** Most connections at a time; asked each time, since it may change. */
+  limit(): number;
+  /**
+   * Takes a place among the connections that several pools share, or returns `null`; then {@link ConnectionPool.serve}
+   * is called when one may be had.
+   *
+   * @param suspect the last attempt to connect failed
+   */
+  takePlace(suspect: boolean): Place | null;
+}
+
 export interface PoolOptions {
-  readonly maxConnections: number;
   /** After this many transmissions a connection is ended: some servers limit them, and load spreads anew. */
   readonly maxMessagesPerConnection: number;
   /** An idle connection is ended after this long; below the server's own limit, which is 5 minutes or more. */
@@ -36,12 +56,12 @@ interface Idle {
 }
 
 /**
- * Connections to one server, lent to one holder each in the order of asking. Connections are made as waiters need
- * them. When one cannot be made and none is left, everybody who waits is told so by that one failure; while others
- * live, the server merely allows no more of them and the waiters wait for these.
+ * Connections to one destination, lent to one holder each in the order of asking. Connections are made as waiters need
+ * them, the first one alone. When one cannot be made and none is left, everybody who waits is told so by that one
+ * failure; while others live, the server merely allows no more of them and the waiters wait for these.
  */
-export class SmartHostPool {
-  readonly #server: SmtpServerOptions;
+export class ConnectionPool {
+  readonly #source: ConnectionSource;
   readonly #options: PoolOptions;
   readonly #waiters: Waiter[] = [];
   /** The one used last is taken first, so that surplus connections grow old. */
@@ -60,9 +80,27 @@ export class SmartHostPool {
   readonly #closed = Promise.withResolvers<void>();
   #closing = false;
 
-  constructor(server: SmtpServerOptions, options: PoolOptions) {
-    this.#server = server;
+  constructor(source: ConnectionSource, options: PoolOptions) {
+    this.#source = source;
     this.#options = options;
+  }
+
+  /** Nobody waits and nothing is open: the pool can be forgotten. */
+  get unused(): boolean {
+    return this.#waiters.length === 0 && this.#connections === 0 && this.#lent === 0;
+  }
+
+  /** Since when the connection that is idle for the longest is so, by the monotonic clock; `null` where none is. */
+  get idleSince(): number | null {
+    return this.#idle[0]?.since ?? null;
+  }
+
+  /** Ends the connection that is idle for the longest, in favour of somebody else's. */
+  shedIdle(): void {
+    const idle = this.#idle.shift();
+    if (idle === undefined) return;
+    clearTimeout(idle.timer);
+    void idle.session.quit();
   }
 
   /** Waits for a session; rejects with the reason of `signal` when that aborts, or when the pool is closed. */
@@ -86,7 +124,7 @@ export class SmartHostPool {
       };
       signal.addEventListener('abort', abort, { once: true });
       this.#waiters.push(waiter);
-      this.#serve();
+      this.serve();
     });
   }
 
@@ -104,44 +142,52 @@ export class SmartHostPool {
     return this.#closed.promise;
   }
 
-  /** Gives waiters what there is and makes as many connections as they need. */
-  #serve(): void {
+  /** Gives waiters what there is and makes as many connections as they need and may have. */
+  serve(): void {
     while (this.#waiters.length > this.#coming) {
       const idle = this.#idle.pop();
-      if (idle !== undefined) this.#wake(idle);
-      else if (this.#mayConnect()) void this.#connect();
-      else break;
+      if (idle !== undefined) {
+        this.#wake(idle);
+        continue;
+      }
+      const place = this.#mayConnect() ? this.#source.takePlace(this.#failure !== null) : null;
+      if (place === null) break;
+      void this.#connect(place);
     }
     // Nothing is there and nothing comes: the last failure still stands.
-    if (this.#connections === 0 && this.#failure !== null) {
+    if (this.#connections === 0 && this.#failure !== null && performance.now() < this.#retryAt) {
       for (const waiter of this.#waiters.splice(0)) waiter.settle({ failure: this.#failure });
     }
   }
 
   #mayConnect(): boolean {
-    if (this.#connections >= this.#options.maxConnections || this.#closing) return false;
-    if (this.#failure === null) return true;
-    // After a failure a single attempt finds out whether the server is back.
-    return performance.now() >= this.#retryAt && this.#connecting === 0;
+    if (this.#connections >= this.#source.limit() || this.#closing) return false;
+    // As long as none is open, and after a failure, a single attempt finds out whether the server takes mail from us.
+    if (this.#connections === this.#connecting || this.#failure !== null) {
+      return this.#connecting === 0 && (this.#failure === null || performance.now() >= this.#retryAt);
+    }
+    return true;
   }
 
-  async #connect(): Promise<void> {
+  async #connect(place: Place): Promise<void> {
     this.#connections++;
     this.#connecting++;
     this.#coming++;
-    const result = await openSession(this.#server, this.#opening.signal);
+    const result = await this.#source.open(this.#opening.signal);
     this.#connecting--;
     this.#coming--;
     if (result.opened) {
       this.#failure = null;
-      result.session.onEnd(() => this.#forget(result.session));
+      place.proven();
+      result.session.onEnd(() => this.#forget(result.session, place));
       this.#offer(result.session);
     } else {
       this.#connections--;
       this.#failure = result;
       this.#retryLater();
+      place.free();
     }
-    this.#serve();
+    this.serve();
     this.#settleClose();
   }
 
@@ -151,7 +197,7 @@ export class SmartHostPool {
     this.#retryAt = performance.now() + connectRetryMilliseconds;
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
     if (!this.#closing)
-      this.#retryTimer = setTimeout(() => this.#serve(), connectRetryMilliseconds + 1).unref();
+      this.#retryTimer = setTimeout(() => this.serve(), connectRetryMilliseconds + 1).unref();
   }
 
   #wake({ session, since, timer }: Idle): void {
@@ -167,7 +213,7 @@ export class SmartHostPool {
     const prepared = await ready;
     this.#coming--;
     if (prepared) this.#offer(session);
-    else this.#serve();
+    else this.serve();
   }
 
   /** To the first waiter, or to the idle ones. */
@@ -196,17 +242,23 @@ export class SmartHostPool {
     const total = (this.#transmissions.get(session) ?? 0) + transmissions;
     this.#transmissions.set(session, total);
     if (!session.usable) session.destroy('given back in the midst of a conversation');
-    else if (total >= this.#options.maxMessagesPerConnection || this.#closing) void session.quit();
+    else if (this.#isToEnd(total)) void session.quit();
     else if (session.unfinished) void this.#prepare(session, session.reset());
     else this.#offer(session);
-    this.#serve();
+    this.serve();
     this.#settleClose();
   }
 
-  #forget(session: SmtpSession): void {
+  #isToEnd(transmissions: number): boolean {
+    if (this.#closing || transmissions >= this.#options.maxMessagesPerConnection) return true;
+    return this.#connections > this.#source.limit();
+  }
+
+  #forget(session: SmtpSession, place: Place): void {
     this.#connections--;
     this.#removeIdle(session);
-    this.#serve();
+    place.free();
+    this.serve();
     this.#settleClose();
   }
 
