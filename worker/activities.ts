@@ -1,4 +1,5 @@
 import { createDeliveryActivities } from '../activities/delivery.ts';
+import { createImportActivities } from '../activities/import.ts';
 import { createSweepActivities } from '../activities/sweep.ts';
 import type { EmailComposer } from '../adapters/mailer/composer.ts';
 import type { Mailer } from '../adapters/mailer/mailer.ts';
@@ -16,7 +17,7 @@ export function createActivities(parts: {
 }) {
   return {
     sends: createDeliveryActivities(parts),
-    operations: { ...createSweepActivities(parts) },
+    operations: { ...createImportActivities(parts), ...createSweepActivities(parts) },
   };
 }
 

@@ -1,4 +1,4 @@
-import { proxyActivities } from '@temporalio/workflow';
+import { continueAsNew, proxyActivities, workflowInfo } from '@temporalio/workflow';
 import type { SweepActivities } from '../activities/sweep.ts';
 
 const { restartLostSends } = proxyActivities<SweepActivities>({
@@ -9,10 +9,17 @@ const { restartLostSends } = proxyActivities<SweepActivities>({
   retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 5 },
 });
 
+export interface SweepInput {
+  /** Where an earlier run, whose history had grown too long, came to. */
+  readonly after: string;
+  readonly restarted: number;
+}
+
 /** Gives every unfinished send whose workflow was lost (terminated, or gone with its namespace) a new one. */
-export async function sweep(): Promise<{ restarted: number }> {
-  let restarted = 0;
-  for (let after: string | null = ''; after !== null; ) {
+export async function sweep(input?: SweepInput): Promise<{ restarted: number }> {
+  let restarted = input?.restarted ?? 0;
+  for (let after: string | null = input?.after ?? ''; after !== null; ) {
+    if (workflowInfo().continueAsNewSuggested) await continueAsNew<typeof sweep>({ after, restarted });
     const page: { restarted: number; next: string | null } = await restartLostSends({
       after,
       now: Date.now(),

@@ -13,17 +13,22 @@ export interface Settings {
   readonly softBounceLimit: number;
   /** Whether transactional mail passes an opt-out. Nothing else can be passed. */
   readonly transactionalPassesOptOut: boolean;
+  /** Whether a complaint sets Email Opt Out beside its own reason, so that Salesforce and people see it too. */
+  readonly complaintSetsOptOut: boolean;
 }
 
 const KEY_CHECK_TEXT = 'heed address key check';
 
-const READ = plain('select schedule_seconds, soft_bounce_limit, transactional_passes_opt_out from setting');
+const READ = plain(
+  'select schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, complaint_sets_opt_out from setting',
+);
 const CREATE = plain(`
   insert into setting (id, schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, address_key_check, updated_at)
   values (1, $1, 5, false, $2, $3) on conflict (id) do nothing`);
 const READ_KEY_CHECK = plain('select address_key_check from setting');
 const UPDATE = plain(`
-  update setting set schedule_seconds = $1, soft_bounce_limit = $2, transactional_passes_opt_out = $3, updated_at = $4`);
+  update setting set schedule_seconds = $1, soft_bounce_limit = $2, transactional_passes_opt_out = $3, complaint_sets_opt_out = $4,
+    updated_at = $5`);
 
 /**
  * Makes the settings with their defaults where there are none yet.
@@ -46,12 +51,14 @@ export async function readSettings(on: Session): Promise<Settings> {
     schedule_seconds: number[];
     soft_bounce_limit: number;
     transactional_passes_opt_out: boolean;
+    complaint_sets_opt_out: boolean;
   }>(READ);
   if (row === undefined) throw new Error('the account has no settings yet; they are made when Heed starts');
   return {
     scheduleSeconds: row.schedule_seconds,
     softBounceLimit: row.soft_bounce_limit,
     transactionalPassesOptOut: row.transactional_passes_opt_out,
+    complaintSetsOptOut: row.complaint_sets_opt_out,
   };
 }
 
@@ -68,6 +75,7 @@ export async function changeSettings(
     JSON.stringify(after.scheduleSeconds),
     after.softBounceLimit,
     after.transactionalPassesOptOut,
+    after.complaintSetsOptOut,
     now,
   ]);
   await addAuditEntries(tx, origin, now, [{ action: 'setting.changed', before, after }]);

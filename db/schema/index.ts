@@ -1,3 +1,4 @@
+export * from './inbound.ts';
 export * from './operations.ts';
 export * from './people.ts';
 export * from './send.ts';

@@ -23,6 +23,8 @@ export const setting = pgTable(
     /** Consecutive exhausted sends that set Bounced; 0 = never (I5). */
     softBounceLimit: integer('soft_bounce_limit').notNull(),
     transactionalPassesOptOut: boolean('transactional_passes_opt_out').notNull(),
+    /** Whether a complaint sets Email Opt Out beside its own reason. */
+    complaintSetsOptOut: boolean('complaint_sets_opt_out').notNull().default(true),
     /** HMAC of a constant under the address key: another key would recognise no suppressed address, so it is refused. */
     addressKeyCheck: bytea('address_key_check').notNull(),
     updatedAt: at('updated_at').notNull(),

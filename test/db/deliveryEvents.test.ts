@@ -1,0 +1,152 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { plain } from '../../db/connection.ts';
+import { applyDeliveryEvent } from '../../db/queries/deliveryEvents.ts';
+import { DELIVERY_EVENT_KINDS, type DeliveryEventKind } from '../../domain/deliveryEvent.ts';
+import type { SendOutcome } from '../../domain/words.ts';
+import { createTestAccount, type TestAccount, type TestSend } from '../support/account.ts';
+
+let account: TestAccount;
+let emailId: string;
+let counter = 0;
+beforeAll(async () => {
+  account = await createTestAccount();
+  emailId = await account.email();
+});
+afterAll(() => account.close());
+
+const NOW = new Date('2026-03-02T10:00:00Z');
+
+async function sendThatEnded(outcome: SendOutcome): Promise<TestSend> {
+  const send = await account.send(await account.prospect(`event${++counter}@example.net`), { emailId });
+  await account.db.query(
+    plain(
+      `update send set state = 'final', outcome = $2, first_attempt_at = $3, finished_at = $3 where id = $1`,
+    ),
+    [send.sendId, outcome, NOW],
+  );
+  return send;
+}
+
+function apply(send: { sendId: string }, kind: DeliveryEventKind) {
+  return account.db.transaction((tx) =>
+    applyDeliveryEvent(tx, NOW, { sendId: send.sendId, kind, category: null, faultOurs: false }),
+  );
+}
+
+async function stateOf(send: TestSend) {
+  const [row] = await account.db.query(
+    plain(`select s.state, s.outcome, p.bounced, p.email_opt_out,
+      (select coalesce(array_agg(reason order by reason), '{}') from suppression where address_id = s.address_id) as reasons
+      from send s join prospect p on p.id = s.prospect_id where s.id = $1`),
+    [send.sendId],
+  );
+  return row!;
+}
+
+describe('delivery events', () => {
+  it.each([
+    ['delivered', 'hard_bounce', 'bounced'],
+    ['delivered', 'gave_up', 'exhausted'],
+    ['delivered', 'rejected', 'rejected'],
+    ['delivered', 'delivered', 'delivered'],
+    ['delivered', 'none', 'delivered'],
+    ['unknown', 'delivered', 'delivered'],
+    ['unknown', 'complaint', 'delivered'],
+    ['unknown', 'hard_bounce', 'bounced'],
+    ['bounced', 'delivered', 'bounced'],
+    ['suppressed', 'hard_bounce', 'suppressed'],
+    ['cancelled', 'delivered', 'cancelled'],
+  ] as const)('a send that is %s and then a report of %s: %s', async (before, kind, after) => {
+    const send = await sendThatEnded(before);
+    await apply(send, kind);
+    expect(await stateOf(send)).toMatchObject({ state: 'final', outcome: after });
+  });
+
+  it('I3 I4 a late hard bounce sets Bounced of whoever has the address, and opts nobody out', async () => {
+    const send = await sendThatEnded('delivered');
+    expect(await apply(send, 'hard_bounce')).toBe('applied');
+    expect(await stateOf(send)).toMatchObject({ bounced: true, email_opt_out: false, reasons: ['bounced'] });
+  });
+
+  it('I3 a complaint has its own reason, opts out by the setting, and bounces nobody', async () => {
+    const send = await sendThatEnded('delivered');
+    await apply(send, 'complaint');
+    expect(await stateOf(send)).toMatchObject({
+      outcome: 'delivered',
+      bounced: false,
+      email_opt_out: true,
+      reasons: ['complaint', 'opt_out'],
+    });
+    await account.setting({ complaint_sets_opt_out: false });
+    const other = await sendThatEnded('delivered');
+    await apply(other, 'complaint');
+    expect(await stateOf(other)).toMatchObject({ email_opt_out: false, reasons: ['complaint'] });
+    await account.setting({ complaint_sets_opt_out: true });
+  });
+
+  it('a late bounce ends the other waiting sends to the address, and tells their workflows', async () => {
+    const prospect = await account.prospect('late@example.net');
+    const first = await account.send(prospect, { emailId });
+    const waiting = await account.send(prospect, { emailId });
+    await account.db.query(plain(`update send set state = 'final', outcome = 'delivered' where id = $1`), [
+      first.sendId,
+    ]);
+    await apply(first, 'hard_bounce');
+    expect(await stateOf(waiting)).toMatchObject({ state: 'final', outcome: 'suppressed' });
+    const entries = await account.db.query(
+      plain(`select message->>'type' as type from outbox where aggregate = $1`),
+      [`send:${waiting.sendId}`],
+    );
+    expect(entries.map((entry) => entry.type)).toContain('endSend');
+  });
+
+  it('a dead address ends the very send that still waits, as bounced', async () => {
+    const send = await account.send(await account.prospect(`resting${++counter}@example.net`), { emailId });
+    await account.db.query(plain(`update send set state = 'waiting', next_attempt_at = $2 where id = $1`), [
+      send.sendId,
+      NOW,
+    ]);
+    await apply(send, 'hard_bounce');
+    expect(await stateOf(send)).toMatchObject({ state: 'final', outcome: 'bounced' });
+  });
+
+  it('a report about a send that we never made changes nothing', async () => {
+    expect(await apply({ sendId: '00000000-0000-7000-8000-000000000000' }, 'hard_bounce')).toBe('unmatched');
+  });
+
+  it('I5 late reports of exhaustion count like any', async () => {
+    await account.setting({ soft_bounce_limit: 2 });
+    const prospect = await account.prospect('late-limit@example.net');
+    for (const bounced of [false, true]) {
+      const send = await account.send(prospect, { emailId });
+      await account.db.query(
+        plain(`update send set state = 'final', outcome = 'delivered', first_attempt_at = $2 where id = $1`),
+        [send.sendId, NOW],
+      );
+      await apply(send, 'gave_up');
+      expect(await stateOf(send)).toMatchObject({ outcome: 'exhausted', bounced });
+    }
+    await account.setting({ soft_bounce_limit: 5 });
+  });
+
+  it('any order and any repetition of the same events ends the same', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom('delivered', 'unknown', 'exhausted', 'suppressed' as const),
+        fc.array(fc.constantFrom(...DELIVERY_EVENT_KINDS), { minLength: 1, maxLength: 5 }),
+        fc.infiniteStream(fc.double({ min: 0, max: 1, noNaN: true })),
+        async (before, kinds, random) => {
+          const [one, other] = [await sendThatEnded(before), await sendThatEnded(before)];
+          for (const kind of kinds) await apply(one, kind);
+          const shuffled = [...kinds, ...kinds]
+            .map((kind) => ({ kind, at: random.next().value }))
+            .sort((a, b) => a.at - b.at);
+          for (const { kind } of shuffled) await apply(other, kind);
+          expect(await stateOf(other)).toEqual(await stateOf(one));
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+});
