@@ -66,5 +66,10 @@ const child = spawn(node, [join(root, program), ...programArguments], {
 // A Ctrl-C reaches the program by itself; this process waits for what it does about it.
 process.on('SIGINT', () => {});
 for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+if (process.env.npm_lifecycle_event !== undefined) {
+  // Asked to end, or killed, npm leaves its script behind as somebody else's child.
+  const npm = process.ppid;
+  setInterval(() => process.ppid === npm || child.kill('SIGTERM'), 500).unref();
+}
 child.on('error', (error) => fail(`${node} could not be started: ${error.message}`));
 child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 1)));
