@@ -22,12 +22,15 @@ export class AddressHasher {
 }
 
 const FIND = plain('select id from address where hash = $1');
-// An erased address that is used again gets its text back; the row, and with it what it is suppressed for, is the same.
-const ENSURE = plain(`
+const INSERT = plain(`
   insert into address (id, hash, email, domain, created_at)
   select * from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::timestamptz[])
-  on conflict (hash) do update set email = excluded.email, domain = excluded.domain, erased_at = null
-  where address.email is null`);
+  on conflict (hash) do nothing`);
+// An erased address that is used again gets its text back; the row, and with it what it is suppressed for, is the same.
+const REVIVE = plain(`
+  update address set email = given.email, domain = given.domain, erased_at = null
+  from unnest($1::bytea[], $2::text[], $3::text[]) as given(hash, email, domain)
+  where address.hash = given.hash and address.email is null`);
 const FIND_MANY = plain(
   'select id, hash, email is null as erased from address where hash = any($1::bytea[])',
 );
@@ -51,29 +54,50 @@ export async function ensureAddresses(
 ): Promise<Map<string, string>> {
   const byHash = new Map<string, ParsedAddress>();
   for (const address of addresses) byHash.set(hasher.hash(address.comparisonForm).toString('hex'), address);
-  const known = await findByHashes(on, [...byHash.keys()]);
-  // Only what is missing is written: the statement would lock every row that it meets.
-  const missing = [...byHash.keys()].filter((hash) => !known.has(hash)).sort();
+  const hashes = [...byHash.keys()].sort();
+  let known = await findByHashes(on, hashes);
+  const missing = hashes.filter((hash) => !known.has(hash));
   if (missing.length > 0) {
-    const all = missing.map((hash) => byHash.get(hash)!);
-    await on.query(ENSURE, [
-      all.map(() => uuidv7()),
-      missing.map((hash) => Buffer.from(hash, 'hex')),
-      all.map((address) => address.comparisonForm),
-      all.map((address) => address.domain),
-      all.map(() => now),
-    ]);
-    for (const [hash, id] of await findByHashes(on, missing)) known.set(hash, id);
+    await insert(on, now, missing, byHash);
+    known = await findByHashes(on, hashes);
   }
-  return new Map([...known].map(([hash, id]) => [byHash.get(hash)!.comparisonForm, id]));
+  const erased = hashes.filter((hash) => known.get(hash)?.erased);
+  if (erased.length > 0) await on.query(REVIVE, columns(erased, byHash));
+  return new Map([...known].map(([hash, { id }]) => [byHash.get(hash)!.comparisonForm, id]));
 }
 
-/** Ids by hash in hexadecimal digits, of those addresses that still have their text. */
-async function findByHashes(on: Session, hashes: readonly string[]): Promise<Map<string, string>> {
-  const rows = await on.query<{ id: string; hash: Buffer; erased: boolean }>(FIND_MANY, [
+// Without locking those that are there already: addresses are locked after their prospects.
+async function insert(
+  on: Session,
+  now: Date,
+  hashes: readonly string[],
+  byHash: ReadonlyMap<string, ParsedAddress>,
+): Promise<void> {
+  const [ids, times] = [hashes.map(() => uuidv7()), hashes.map(() => now)];
+  await on.query(INSERT, [ids, ...columns(hashes, byHash), times]);
+}
+
+/** Hash, email and domain of each, as arrays for `unnest`. */
+function columns(hashes: readonly string[], byHash: ReadonlyMap<string, ParsedAddress>): unknown[] {
+  const addresses = hashes.map((hash) => byHash.get(hash)!);
+  return [
+    hashes.map((hash) => Buffer.from(hash, 'hex')),
+    addresses.map((address) => address.comparisonForm),
+    addresses.map((address) => address.domain),
+  ];
+}
+
+interface Known {
+  id: string;
+  erased: boolean;
+}
+
+/** By hash in hexadecimal digits. */
+async function findByHashes(on: Session, hashes: readonly string[]): Promise<Map<string, Known>> {
+  const rows = await on.query<Known & { hash: Buffer }>(FIND_MANY, [
     hashes.map((hash) => Buffer.from(hash, 'hex')),
   ]);
-  return new Map(rows.filter((row) => !row.erased).map((row) => [row.hash.toString('hex'), row.id]));
+  return new Map(rows.map((row) => [row.hash.toString('hex'), row]));
 }
 
 /** Id of one address, created where it was not met before. */
