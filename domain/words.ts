@@ -13,6 +13,7 @@ export const WAYS = [
   'api',
   'unsubscribe_link',
   'one_click',
+  'unsubscribe_mail',
   'automation',
   'bulk_update',
   'salesforce',
@@ -31,6 +32,8 @@ export interface Origin {
   /** Why, in the words of whoever did it; `null` where none were given. */
   readonly reason: string | null;
   readonly requestId?: string;
+  /** The send that led to it, e.g. whose unsubscribe link was used. */
+  readonly sendId?: string;
 }
 
 /**
@@ -70,6 +73,13 @@ export type AttemptOutcome = (typeof ATTEMPT_OUTCOMES)[number];
 /** What made an attempt begin. */
 export const ATTEMPT_TRIGGERS = ['schedule', 'retry_now'] as const;
 export type AttemptTrigger = (typeof ATTEMPT_TRIGGERS)[number];
+
+/**
+ * What a recipient unsubscribes from in one step, where no page asks: from everything, or from the list that the email
+ * was sent to.
+ */
+export const ONE_CLICK_SCOPES = ['everything', 'list'] as const;
+export type OneClickScope = (typeof ONE_CLICK_SCOPES)[number];
 
 /** Types of custom fields. */
 export const CUSTOM_FIELD_TYPES = ['text', 'number', 'boolean', 'date', 'datetime', 'choice'] as const;

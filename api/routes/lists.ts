@@ -6,6 +6,7 @@ import {
   readList,
   readLists,
   removeListMembers,
+  setListPrivate,
 } from '../../db/queries/lists.ts';
 import type { Api, ApiDeps, ApiEnv } from '../context.ts';
 import { jsonAnswer, jsonBody, operation } from '../operation.ts';
@@ -15,10 +16,17 @@ import { id, idPath, name, time, timeOf } from '../schemas/common.ts';
 const tags = ['Lists'];
 const MAX_MEMBERS_AT_ONCE = 1000;
 
+const isPrivate = z.boolean().openapi({
+  description:
+    'Whether the page on which people unsubscribe keeps its name to itself, except from mail that was sent to it.',
+  example: false,
+});
+
 const ListSchema = z
   .object({
     id,
     name: z.string().openapi({ example: 'Newsletter' }),
+    private: isPrivate,
     members: z.int().openapi({ example: 1250 }),
     createdAt: time,
   })
@@ -42,7 +50,12 @@ const create = operation('write', ['conflict'], {
   summary: 'Create a list',
   request: {
     body: jsonBody(
-      z.strictObject({ name: name(200).openapi({ example: 'Newsletter' }) }).openapi('ListInput'),
+      z
+        .strictObject({
+          name: name(200).openapi({ example: 'Newsletter' }),
+          private: isPrivate.default(false),
+        })
+        .openapi('ListInput'),
     ),
   },
   responses: {
@@ -59,6 +72,19 @@ const read = operation('read', ['not-found'], {
   description: 'Its members are at `/prospects?listId=…`.',
   request: { params: idPath },
   responses: { 200: jsonAnswer(ListSchema, 'The list.') },
+});
+
+const change = operation('write', ['not-found'], {
+  method: 'patch',
+  path: '/lists/{id}',
+  operationId: 'changeList',
+  tags,
+  summary: 'Change a list',
+  request: {
+    params: idPath,
+    body: jsonBody(z.strictObject({ private: isPrivate }).openapi('ListChange')),
+  },
+  responses: { 200: jsonAnswer(ListSchema, 'The list as it is now.') },
 });
 
 const addMembers = operation('write', ['not-found', 'unprocessable'], {
@@ -102,8 +128,8 @@ export function listRoutes({ db, now }: ApiDeps): Api {
   const api = new OpenAPIHono<ApiEnv>();
   api.openapi(list, async (c) => c.json({ items: (await readLists(db)).map(view) }, 200));
   api.openapi(create, async (c) => {
-    const { name } = c.req.valid('json');
-    const created = await createList(db, now(), name);
+    const { name, private: isPrivate } = c.req.valid('json');
+    const created = await createList(db, now(), name, isPrivate);
     if (created.kind === 'exists') {
       throw bodyProblem('conflict', '/name', `Another list has this name: ${created.listId}.`);
     }
@@ -116,6 +142,11 @@ export function listRoutes({ db, now }: ApiDeps): Api {
     const found = await readList(db, c.req.valid('param').id);
     if (found === null) throw notFound('list');
     return c.json(view(found), 200);
+  });
+  api.openapi(change, async (c) => {
+    const { id } = c.req.valid('param');
+    if (!(await setListPrivate(db, id, c.req.valid('json').private))) throw notFound('list');
+    return c.json(view((await readList(db, id))!), 200);
   });
   api.openapi(addMembers, async (c) => {
     const { id } = c.req.valid('param');
@@ -138,7 +169,8 @@ export function listRoutes({ db, now }: ApiDeps): Api {
 }
 
 function view(list: List): z.input<typeof ListSchema> {
-  return { id: list.id, name: list.name, members: list.members, createdAt: timeOf(list.createdAt) };
+  const { id, name, private: isPrivate, members } = list;
+  return { id, name, private: isPrivate, members, createdAt: timeOf(list.createdAt) };
 }
 
 function unknownProspects(given: readonly string[], unknown: ReadonlySet<string>): ApiProblem {

@@ -1,6 +1,7 @@
 import { OpenAPIHono, z } from '@hono/zod-openapi';
 import { changeSettings, readSettings, type Settings } from '../../db/queries/settings.ts';
 import { parseSchedule } from '../../domain/retrySchedule.ts';
+import { ONE_CLICK_SCOPES } from '../../domain/words.ts';
 import { type Api, type ApiDeps, type ApiEnv, originOf } from '../context.ts';
 import { jsonAnswer, jsonBody, operation } from '../operation.ts';
 
@@ -18,6 +19,11 @@ const SettingsView = z
     transactionalPassesOptOut: z.boolean().openapi({
       description: 'Whether transactional mail is sent to people who opted out of marketing mail.',
       example: false,
+    }),
+    oneClickScope: z.enum(ONE_CLICK_SCOPES).openapi({
+      description:
+        'What people unsubscribe from in one step, by their mail program or by mail, where no page asks them: from everything, or from the list that the email was sent to. Email that was sent to no list is always from everything.',
+      example: 'everything',
     }),
   })
   .openapi('Settings');
@@ -44,6 +50,7 @@ const SettingsChange = z
     schedule: schedule.optional(),
     softBounceLimit: z.int().min(0).max(MAX_SOFT_BOUNCE_LIMIT).optional().openapi({ example: 5 }),
     transactionalPassesOptOut: z.boolean().optional(),
+    oneClickScope: z.enum(ONE_CLICK_SCOPES).optional(),
   })
   .openapi('SettingsChange');
 
@@ -71,11 +78,12 @@ export function settingsRoutes({ db, now }: ApiDeps): Api {
   const api = new OpenAPIHono<ApiEnv>();
   api.openapi(read, async (c) => c.json(view(await readSettings(db)), 200));
   api.openapi(change, async (c) => {
-    const { schedule, softBounceLimit, transactionalPassesOptOut } = c.req.valid('json');
+    const { schedule, softBounceLimit, transactionalPassesOptOut, oneClickScope } = c.req.valid('json');
     const wanted: Partial<Settings> = {
       ...(schedule === undefined ? {} : { scheduleSeconds: schedule }),
       ...(softBounceLimit === undefined ? {} : { softBounceLimit }),
       ...(transactionalPassesOptOut === undefined ? {} : { transactionalPassesOptOut }),
+      ...(oneClickScope === undefined ? {} : { oneClickScope }),
     };
     const settings = await db.transaction((tx) => changeSettings(tx, originOf(c), now(), wanted));
     return c.json(view(settings), 200);
@@ -88,5 +96,6 @@ function view(settings: Settings): z.input<typeof SettingsView> {
     schedule: [...settings.scheduleSeconds],
     softBounceLimit: settings.softBounceLimit,
     transactionalPassesOptOut: settings.transactionalPassesOptOut,
+    oneClickScope: settings.oneClickScope,
   };
 }

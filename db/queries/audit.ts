@@ -55,7 +55,7 @@ export async function addAuditEntries(
     action: fact.action,
     prospect_id: fact.prospectId ?? null,
     address_id: fact.addressId ?? null,
-    send_id: fact.sendId ?? null,
+    send_id: fact.sendId ?? origin.sendId ?? null,
     subject: fact.subject ?? null,
     before: fact.before ?? null,
     after: fact.after ?? null,

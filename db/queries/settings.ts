@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import { DEFAULT_OFFSETS_SECONDS } from '../../domain/retrySchedule.ts';
-import type { Origin } from '../../domain/words.ts';
+import type { OneClickScope, Origin } from '../../domain/words.ts';
 import { type Database, plain, type Session, type Transaction } from '../connection.ts';
 import type { AddressHasher } from './addresses.ts';
 import { addAuditEntries } from './audit.ts';
@@ -15,12 +15,14 @@ export interface Settings {
   readonly transactionalPassesOptOut: boolean;
   /** Whether a complaint sets Email Opt Out beside its own reason, so that Salesforce and people see it too. */
   readonly complaintSetsOptOut: boolean;
+  /** What one-click and unsubscribing by mail are from; mail that was sent to no list is always from everything. */
+  readonly oneClickScope: OneClickScope;
 }
 
 const KEY_CHECK_TEXT = 'heed address key check';
 
 const READ = plain(
-  'select schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, complaint_sets_opt_out from setting',
+  'select schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, complaint_sets_opt_out, one_click_scope from setting',
 );
 const CREATE = plain(`
   insert into setting (id, schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, address_key_check, updated_at)
@@ -28,7 +30,7 @@ const CREATE = plain(`
 const READ_KEY_CHECK = plain('select address_key_check from setting');
 const UPDATE = plain(`
   update setting set schedule_seconds = $1, soft_bounce_limit = $2, transactional_passes_opt_out = $3, complaint_sets_opt_out = $4,
-    updated_at = $5`);
+    one_click_scope = $5, updated_at = $6`);
 
 /**
  * Makes the settings with their defaults where there are none yet.
@@ -52,6 +54,7 @@ export async function readSettings(on: Session): Promise<Settings> {
     soft_bounce_limit: number;
     transactional_passes_opt_out: boolean;
     complaint_sets_opt_out: boolean;
+    one_click_scope: OneClickScope;
   }>(READ);
   if (row === undefined) throw new Error('the account has no settings yet; they are made when Heed starts');
   return {
@@ -59,6 +62,7 @@ export async function readSettings(on: Session): Promise<Settings> {
     softBounceLimit: row.soft_bounce_limit,
     transactionalPassesOptOut: row.transactional_passes_opt_out,
     complaintSetsOptOut: row.complaint_sets_opt_out,
+    oneClickScope: row.one_click_scope,
   };
 }
 
@@ -76,6 +80,7 @@ export async function changeSettings(
     after.softBounceLimit,
     after.transactionalPassesOptOut,
     after.complaintSetsOptOut,
+    after.oneClickScope,
     now,
   ]);
   await addAuditEntries(tx, origin, now, [{ action: 'setting.changed', before, after }]);

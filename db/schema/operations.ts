@@ -12,6 +12,7 @@ import {
   uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core';
+import { ONE_CLICK_SCOPES } from '../../domain/words.ts';
 import { at, bytea } from './people.ts';
 
 /** The account's settings: one row. */
@@ -25,6 +26,8 @@ export const setting = pgTable(
     transactionalPassesOptOut: boolean('transactional_passes_opt_out').notNull(),
     /** Whether a complaint sets Email Opt Out beside its own reason. */
     complaintSetsOptOut: boolean('complaint_sets_opt_out').notNull().default(true),
+    /** What unsubscribing in one step, by button or by mail, is from. */
+    oneClickScope: text('one_click_scope', { enum: ONE_CLICK_SCOPES }).notNull().default('everything'),
     /** HMAC of a constant under the address key: another key would recognise no suppressed address, so it is refused. */
     addressKeyCheck: bytea('address_key_check').notNull(),
     updatedAt: at('updated_at').notNull(),

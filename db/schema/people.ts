@@ -89,6 +89,8 @@ export const list = pgTable(
   {
     id: uuid('id').primaryKey(),
     name: text('name').notNull(),
+    /** Its name is shown to nobody who unsubscribes, except from mail that was sent to it. */
+    private: boolean('private').notNull().default(false),
     createdAt: at('created_at').notNull(),
   },
   (t) => [uniqueIndex('list_name').on(sql`lower(${t.name})`)],
