@@ -79,6 +79,11 @@ export interface NoConversation {
    * blame: a fault of ours, which holds the way out back.
    */
   readonly verdict: Verdict | null;
+  /**
+   * Nothing failed: as much as the destination takes at a time is on its way, and the send had better come back after
+   * so many milliseconds than keep a worker waiting. No fault of anybody, nothing to hold back.
+   */
+  readonly busyMilliseconds?: number;
   readonly destination: string;
   readonly remoteHost: string;
   readonly phase: SmtpPhase;
