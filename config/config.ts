@@ -39,6 +39,12 @@ export interface Config {
   readonly messageIdDomain: string;
   /** Key of the address hashes, at least 32 bytes. */
   readonly addressKey: Uint8Array;
+  /** Keys of signed tokens, at least 32 bytes each: the first one signs, all are accepted. */
+  readonly tokenKeys: readonly Uint8Array[];
+  /** Beginning of links for recipients, without a slash at the end. */
+  readonly publicUrl: string;
+  /** Address that people unsubscribe at by mail; null: there is none. */
+  readonly unsubscribeMailbox: string | null;
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
 }
 
@@ -66,6 +72,8 @@ export interface EmbeddedConfig {
     readonly smtpUrl: string | null;
     readonly messageIdDomain: string | null;
     readonly addressKey: string | null;
+    readonly tokenKeys: string | null;
+    readonly publicUrl: string | null;
   };
   readonly temporalNamespace: string;
   readonly api: { readonly host: string; readonly port: number };
@@ -103,6 +111,9 @@ export function loadConfig(env: Environment = process.env): Config {
     },
     messageIdDomain: value.HEED_MESSAGE_ID_DOMAIN,
     addressKey: value.HEED_ADDRESS_KEY,
+    tokenKeys: value.HEED_TOKEN_KEYS,
+    publicUrl: value.HEED_PUBLIC_URL.replace(/\/+$/, ''),
+    unsubscribeMailbox: value.HEED_UNSUBSCRIBE_MAILBOX ?? null,
     logLevel: value.HEED_LOG_LEVEL,
   };
 }
@@ -143,6 +154,8 @@ export function loadEmbeddedConfig(env: Environment = process.env): EmbeddedConf
       smtpUrl: raw('HEED_SMTP_URL'),
       messageIdDomain: raw('HEED_MESSAGE_ID_DOMAIN'),
       addressKey: raw('HEED_ADDRESS_KEY'),
+      tokenKeys: raw('HEED_TOKEN_KEYS'),
+      publicUrl: raw('HEED_PUBLIC_URL'),
     },
     temporalNamespace: value.HEED_TEMPORAL_NAMESPACE,
     api: { host: value.HEED_API_HOST, port: value.HEED_API_PORT },

@@ -51,15 +51,40 @@ const ehloName = z.union([domainName, z.string().regex(/^\[[^\s[\]]+\]$/)], {
   error: 'must be a domain name, or an address in brackets such as [192.0.2.1]',
 });
 
-const secretKey = z.string().transform((value, context) => {
+/** At least 32 bytes in base64, or `null`. */
+function readKey(value: string): Uint8Array | null {
   const key = Buffer.from(value, 'base64');
-  if (/^[A-Za-z0-9+/]+={0,2}$/.test(value) && key.length >= 32) return new Uint8Array(key);
+  return /^[A-Za-z0-9+/]+={0,2}$/.test(value) && key.length >= 32 ? new Uint8Array(key) : null;
+}
+
+const secretKey = z.string().transform((value, context) => {
+  const key = readKey(value);
+  if (key !== null) return key;
   context.addIssue({
     code: 'custom',
     message: 'must be at least 32 bytes in base64: openssl rand -base64 32',
   });
   return z.NEVER;
 });
+
+const secretKeys = z.string().transform((value, context) => {
+  const keys = value.split(',').map((one) => readKey(one.trim()));
+  if (keys.every((key) => key !== null)) return keys;
+  context.addIssue({
+    code: 'custom',
+    message: 'must be keys of at least 32 bytes in base64, separated by commas: openssl rand -base64 32',
+  });
+  return z.NEVER;
+});
+
+/** RFC 8058 section 3.1 asks for HTTPS; only a machine that talks to itself does without. */
+const publicAddress = webAddress
+  .refine((value) => /^https:|^http:\/\/(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|\/|$)/i.test(value), {
+    error: 'must begin with https://, unless it is of this machine alone',
+  })
+  .refine((value) => !/[?#@'"<>\s]/.test(value), {
+    error: 'must have no user, no ? and no #',
+  });
 
 /** What the documentation says of a variable beside its type. */
 export interface VariableDocs {
@@ -151,6 +176,24 @@ export const serviceVariables = {
       'and keep a copy: without it the suppressions of erased people are lost.',
     'required; `npm start` makes one and keeps it in `HEED_DATA_DIR` with its own database',
     true,
+  ),
+  HEED_TOKEN_KEYS: documented(
+    secretKeys,
+    'Keys by which unsubscribe links and return addresses are signed: each at least 32 bytes in base64, separated by ' +
+      'commas. The first one signs, all are accepted: to change it, put a new one in front and keep the old ones, ' +
+      'since links in mail that was sent are used for years.',
+    'required; `npm start` makes one and keeps it in `HEED_DATA_DIR` with its own database',
+    true,
+  ),
+  HEED_PUBLIC_URL: documented(
+    publicAddress,
+    'Where recipients reach the API from the internet; unsubscribe links begin with it. Only `/u/` need be reachable.',
+    'required; the address of the API with the mailbox simulator',
+  ),
+  HEED_UNSUBSCRIBE_MAILBOX: documented(
+    z.email('must be an email address, such as unsubscribe@mail.example.com').optional(),
+    'Address whose mail Heed reads, for mail programs that unsubscribe by mail (RFC 2369).',
+    'unsubscribing by link alone',
   ),
   HEED_LOG_LEVEL: withDefault(
     z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace'], {

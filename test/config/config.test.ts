@@ -9,6 +9,8 @@ const complete = {
   HEED_SMTP_URL: 'smtp://user:p%40ss@relay.example.com',
   HEED_MESSAGE_ID_DOMAIN: 'mail.example.com',
   HEED_ADDRESS_KEY: Buffer.alloc(32, 7).toString('base64'),
+  HEED_TOKEN_KEYS: `${Buffer.alloc(32, 8).toString('base64')}, ${Buffer.alloc(40, 9).toString('base64')}`,
+  HEED_PUBLIC_URL: 'https://mail.example.com/',
 };
 
 function messageOf(load: () => unknown): string {
@@ -32,6 +34,35 @@ describe('settings of the API and the worker', () => {
     });
     expect(config.api).toEqual({ host: '127.0.0.1', port: 8080, maxImportBytes: 256 * 1024 * 1024 });
     expect(config.addressKey).toHaveLength(32);
+    expect(config.tokenKeys.map((key) => key.length)).toEqual([32, 40]);
+    expect(config.publicUrl).toBe('https://mail.example.com');
+    expect(config.unsubscribeMailbox).toBeNull();
+  });
+
+  test.each(['https://mail.example.com', 'http://127.0.0.1:8080', 'http://localhost', 'http://[::1]:8080/x'])(
+    'recipients may be sent to %s',
+    (HEED_PUBLIC_URL) => {
+      expect(loadConfig({ ...complete, HEED_PUBLIC_URL }).publicUrl).toBe(HEED_PUBLIC_URL);
+    },
+  );
+
+  test.each([
+    'http://mail.example.com',
+    'http://127.0.0.1.example.com',
+    'http://localhost.example.com/',
+    'https://user@mail.example.com',
+    'https://mail.example.com/?a=b',
+    'ftp://mail.example.com',
+  ])('recipients may not be sent to %s', (HEED_PUBLIC_URL) => {
+    expect(messageOf(() => loadConfig({ ...complete, HEED_PUBLIC_URL }))).toMatch(/^HEED_PUBLIC_URL: must /);
+  });
+
+  test('one bad key among the token keys is refused, and none of them is shown', () => {
+    const good = Buffer.alloc(32, 8).toString('base64');
+    const message = messageOf(() => loadConfig({ ...complete, HEED_TOKEN_KEYS: `${good},short` }));
+    expect(message).toMatch(/^HEED_TOKEN_KEYS: must be keys of at least 32 bytes/);
+    expect(message).not.toContain(good);
+    expect(message).not.toContain('short');
   });
 
   test('every missing or wrong one is named on a line of its own, all at once', () => {

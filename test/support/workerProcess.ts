@@ -20,6 +20,8 @@ export function environmentOf(settings: ProcessSettings): Record<string, string>
     HEED_SMTP_URL: `smtp://127.0.0.1:${settings.smtpPort}?tls=none`,
     HEED_MESSAGE_ID_DOMAIN: 'heed.test',
     HEED_ADDRESS_KEY: Buffer.from(settings.addressKey).toString('base64'),
+    HEED_TOKEN_KEYS: Buffer.alloc(32, 3).toString('base64'),
+    HEED_PUBLIC_URL: 'https://heed.test',
     HEED_EHLO_NAME: settings.ehloName ?? 'heed.test',
     HEED_LOG_LEVEL: 'warn',
   };

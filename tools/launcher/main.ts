@@ -19,7 +19,7 @@ import { startPostgres } from '../embedded/postgres.ts';
 import { assertPortFree, SetUpError } from '../embedded/service.ts';
 import { ensureTemporal, startTemporal } from '../embedded/temporal.ts';
 import { type Child, type ChildOptions, startChild } from './child.ts';
-import { loadSecrets } from './secrets.ts';
+import { loadSecrets, type Secrets } from './secrets.ts';
 
 const DATABASE = 'heed';
 /** The API prints the first key so, once, and it must not end up in a log. */
@@ -69,7 +69,7 @@ async function main(): Promise<void> {
   const postgresDir = join(dataDir, 'postgres');
   const secrets = loadSecrets(dataDir, configured.databaseUrl === null && existsSync(postgresDir));
   const databaseUrl = configured.databaseUrl ?? urlOfEmbedded(ports.postgres, secrets.postgresPassword);
-  const env = environmentOfParts(config, databaseUrl, secrets.addressKey);
+  const env = environmentOfParts(config, databaseUrl, secrets);
   // Whatever the API or the worker would find wrong, before anything is started.
   loadConfig(env);
   await checkPorts(config, join(dataDir, 'running'));
@@ -99,7 +99,7 @@ async function main(): Promise<void> {
 function environmentOfParts(
   config: EmbeddedConfig,
   databaseUrl: string,
-  addressKey: string,
+  secrets: Secrets,
 ): NodeJS.ProcessEnv {
   const { configured, ports } = config;
   return childEnvironment({
@@ -111,9 +111,13 @@ function environmentOfParts(
     ...(configured.smtpUrl === null && {
       HEED_SMTP_URL: `smtp://127.0.0.1:${ports.simulatorSmtp}?tls=none`,
       HEED_MESSAGE_ID_DOMAIN: configured.messageIdDomain ?? 'heed.localhost',
+      HEED_PUBLIC_URL: configured.publicUrl ?? urlOfApi(config),
     }),
     // A key of this folder must never meet a database that lives elsewhere.
-    ...(configured.databaseUrl === null && { HEED_ADDRESS_KEY: configured.addressKey ?? addressKey }),
+    ...(configured.databaseUrl === null && {
+      HEED_ADDRESS_KEY: configured.addressKey ?? secrets.addressKey,
+      HEED_TOKEN_KEYS: configured.tokenKeys ?? secrets.tokenKey,
+    }),
   });
 }
 
@@ -132,7 +136,7 @@ async function startParts(
     children.push(child);
     running.push({ name, stop: child.stop });
   };
-  const { api, configured, ports } = config;
+  const { configured, ports } = config;
   if (configured.smtpUrl === null) {
     const args = ['--smtp-port', `${ports.simulatorSmtp}`, '--http-port', `${ports.simulatorHttp}`];
     await start('simulator', {
@@ -147,7 +151,7 @@ async function startParts(
     graceMs: 30_000,
   });
 
-  const apiUrl = `http://${api.host === '0.0.0.0' ? '127.0.0.1' : api.host}:${api.port}`;
+  const apiUrl = urlOfApi(config);
   let firstKey: string | null = null;
   await start('api', {
     program: ['api/main.ts'],
@@ -162,6 +166,10 @@ async function startParts(
     },
   });
   return { apiUrl, firstKey };
+}
+
+function urlOfApi({ api }: EmbeddedConfig): string {
+  return `http://${api.host === '0.0.0.0' ? '127.0.0.1' : api.host}:${api.port}`;
 }
 
 function lockDataDir(dataDir: string): Lock {
