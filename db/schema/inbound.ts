@@ -1,19 +1,9 @@
 import { boolean, index, integer, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core';
 import { CATEGORIES } from '../../domain/bounce/verdict.ts';
 import { DELIVERY_EVENT_KINDS } from '../../domain/deliveryEvent.ts';
+import { EVENT_RESULTS, INBOUND_SOURCES, INBOUND_STATES } from '../../domain/inbound.ts';
 import { at, bytea } from './people.ts';
 import { send } from './send.ts';
-
-export const INBOUND_SOURCES = [
-  'listener',
-  'imap',
-  'http',
-  'ses',
-  'sendgrid',
-  'mailgun',
-  'postmark',
-] as const;
-export const INBOUND_STATES = ['received', 'applied', 'failed'] as const;
 
 /** What came in about mail that had left, as it came: a message, or the body of a provider's webhook. */
 export const inbound = pgTable(
@@ -53,7 +43,7 @@ export const deliveryEvent = pgTable(
     rule: text('rule').notNull(),
     /** The send that it is about; null where it is about none of ours. */
     sendId: uuid('send_id').references(() => send.id),
-    result: text('result', { enum: ['applied', 'no_change', 'unmatched'] }).notNull(),
+    result: text('result', { enum: EVENT_RESULTS }).notNull(),
     at: at('at').notNull(),
   },
   (t) => [
