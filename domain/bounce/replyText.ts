@@ -47,7 +47,7 @@ const PHASES: readonly (readonly [RegExp, SmtpPhase])[] = [
   [/\bfailed after i sent the message\b/i, 'final'],
   [/\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?data\b/i, 'data'],
   [
-    /\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?rcpt\b|\bdoes not like recipient\b/i,
+    /\b(?:in reply to|after|did not like our|response to)\s+(?:the\s+)?rcpt\b|\bdoes not like recipient\b|\bmost progress was rcpt to\b/i,
     'rcpt',
   ],
   [

@@ -185,12 +185,11 @@ const RFC3463 = 'RFC 3463 section 3';
 const RFC5321 = 'RFC 5321 section 4.2.3';
 
 /**
- * The rules, most telling first: what the provider says in words, then the enhanced status code, then the reply code.
- * Within the words, what is said of us or of the message comes before what is said of the mailbox: `mailbox
- * unavailable` also stands in refusals of a listed sender (RFC 5321 gives 550 both meanings), while no server that
- * knows its mailbox to be missing adds that our address is on a blocklist.
+ * What the provider says in words. What is said of us or of the message comes before what is said of the mailbox:
+ * `mailbox unavailable` also stands in refusals of a listed sender (RFC 5321 gives 550 both meanings), while no server
+ * that knows its mailbox to be missing adds that our address is on a blocklist.
  */
-export const RULES: readonly Rule[] = [
+export const WORD_RULES: readonly Rule[] = [
   // --- What the words say of the mailbox's state ---
   {
     name: 'system storage',
@@ -446,7 +445,10 @@ export const RULES: readonly Rule[] = [
     fault: 'recipient',
     matches: any(says(...POLICY), all(says(...REFUSAL), not(enhanced(/^(?:[12]\.|4\.4$)/)))),
   },
-  // --- The enhanced status code ---
+];
+
+/** What the enhanced status code says. */
+export const ENHANCED_CODE_RULES: readonly Rule[] = [
   {
     name: 'X.1.1 and its kin',
     source: `${RFC3463}.2 (X.1.1, X.1.3), RFC 7505 (X.1.10)`,
@@ -543,7 +545,10 @@ export const RULES: readonly Rule[] = [
     fault: 'recipient',
     matches: enhanced(/^7\./),
   },
-  // --- The reply code ---
+];
+
+/** What the reply code says. */
+const REPLY_CODE_RULES: readonly Rule[] = [
   {
     name: '551',
     source: RFC5321,
@@ -593,3 +598,6 @@ export const RULES: readonly Rule[] = [
     matches: (seen) => seen.code >= 500 || (seen.enhancedCode?.startsWith('5') ?? false),
   },
 ];
+
+/** The rules, most telling first: the provider's words, then the enhanced status code, then the reply code. */
+export const RULES: readonly Rule[] = [...WORD_RULES, ...ENHANCED_CODE_RULES, ...REPLY_CODE_RULES];

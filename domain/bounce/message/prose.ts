@@ -1,0 +1,221 @@
+import { phaseInText } from '../replyText.ts';
+import type { SmtpPhase } from '../verdict.ts';
+import { addressesIn, sameAddress } from './addresses.ts';
+import type { Evidence } from './judge.ts';
+import type { Notice } from './notice.ts';
+
+/** A server's reply as notifications quote it: a reply code that text follows, or an enhanced code in the way of qmail. */
+const REPLY =
+  /(?:^|[\s:;'"(<>[\]=*-])(?:[45]\d\d[ -]+#?[245]\.\d{1,3}\.\d{1,3}\b|#[45]\.\d{1,3}\.\d{1,3}\b)|(?:^\s*(?:[-<>*|(]+\s*)?|[:;'"(<>[\]=]\s*|\b(?:said|was|returned|error|code|reason|response|reply|with|status|host)[ :]\s*)[45]\d\d(?:[ -]+(?=\S*[\p{L}<"'#(])|:\s*\p{L})/iu;
+/** A line of a session's transcript: what we said, what they said, or what came of it. */
+const WE_SAID = /^\s*>>>\s*([A-Za-z]{4})/;
+const THEY_SAID = /^\s*<<<\s*(.*)$/;
+const RESULT = /^\s*([45]\d\d)[ -]/;
+/** A rule of dashes that begins a section. */
+const SECTION = /^\s*[-=_*]{3,}/;
+/** `Recipient address: a@b`. */
+const LABEL = /^\s*[A-Za-z][\w -]{0,40}:\s*<?[^\s<>]+@/;
+const LONGEST_SEGMENT = 30;
+const LONGEST_EVIDENCE = 3000;
+/** A sentence that supposes, advises or apologises, rather than says what happened. */
+const SUPPOSES =
+  /\b(?:may|might|perhaps|possibl[ey]|probabl[ey]|maybe|could be|can be|if|unless|whether|make sure|ensure|please|check|verify|either|such as|for example|e\.g\.|reasons? (?:for|why|include)|to (?:learn|find out)|try (?:again|to|re)|contact)\b/i;
+
+/**
+ * What a notification says about the recipient who has one of these addresses, most specific first: replies in lines
+ * that name it, replies below its address, replies that name nobody; last the prose, of its own paragraph and of the
+ * whole.
+ */
+export function evidenceAbout(notice: Notice, addresses: readonly string[]): Evidence[] {
+  const isTheirs = (address: string) => addresses.some((each) => sameAddress(each, address));
+  const transcript = transcriptOf(notice.lines);
+  const lines =
+    transcript.length === 0
+      ? notice.lines
+      : notice.lines.filter((line) => !isTranscript(line) && !RESULT.test(line));
+  const segments = segmentsOf(lines, isTheirs);
+  const evidence: Evidence[] = [
+    ...transcript.filter(({ about }) => about.some(isTheirs)).map(({ text, phase }) => quote(text, phase)),
+    ...segments.flatMap((segment) => repliesIn(segment)).map((text) => quote(text, null)),
+  ];
+  if (evidence.length === 0) {
+    evidence.push(
+      ...transcript.filter(({ about }) => about.length === 0).map(({ text, phase }) => quote(text, phase)),
+      ...repliesIn(lines.filter((line) => namesNobodyElse(line, isTheirs))).map((text) => quote(text, null)),
+    );
+  }
+  const paragraphs = [...segments.map((segment) => segment.join(' ')), lines.join('\n')];
+  for (const text of paragraphs) {
+    const said = statements(text);
+    if (said !== '') evidence.push({ text: said, status: null, phase: null, quoted: false });
+  }
+  return evidence.slice(0, 40);
+}
+
+/** Whether a line quotes a server's refusal. */
+export function quotesReply(line: string): boolean {
+  return REPLY.test(line);
+}
+
+/** The domain of an address, in lower case. */
+export function domainOf(address: string | null): string | null {
+  const domain = address?.slice(address.lastIndexOf('@') + 1).toLowerCase();
+  return domain === undefined || domain === '' ? null : domain;
+}
+
+/** The stage that the notification tells of the reply that its report quotes: in a transcript, or in words. */
+export function phaseOfReply(
+  notice: Notice,
+  diagnostic: string,
+  addresses: readonly string[],
+): SmtpPhase | null {
+  const words = flat(diagnostic);
+  return (
+    transcriptOf(notice.lines).find(
+      ({ phase, replies }) =>
+        phase !== null && replies.some((reply) => reply !== '' && words.includes(flat(reply))),
+    )?.phase ?? phaseInWords(notice, addresses)
+  );
+}
+
+function phaseInWords({ lines }: Notice, addresses: readonly string[]): SmtpPhase | null {
+  const isTheirs = (address: string) => addresses.some((each) => sameAddress(each, address));
+  for (const segment of segmentsOf(lines, isTheirs)) {
+    const phase = phaseInText(segment.join(' ').replace(/\s+/g, ' '));
+    if (phase !== null) return phase;
+  }
+  return null;
+}
+
+function flat(text: string): string {
+  return text
+    .replace(/^\s*[A-Za-z][A-Za-z-]*;\s*/, '')
+    .replace(/^[45]\d\d[ -]/, '')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .toLowerCase();
+}
+
+function quote(text: string, phase: SmtpPhase | null): Evidence {
+  return { text: text.slice(0, LONGEST_EVIDENCE), status: null, phase, quoted: true };
+}
+
+function namesNobodyElse(line: string, isTheirs: (address: string) => boolean): boolean {
+  const found = addressesIn(line);
+  return found.length === 0 || found.some(({ address }) => isTheirs(address));
+}
+
+/** Whether a line begins with an address, as the lists of failed recipients do. */
+export function startsWithAddress(line: string): boolean {
+  const found = addressesIn(line)[0];
+  return found !== undefined && /^[\s<>"'*•·[(|-]*$/.test(line.slice(0, found.index));
+}
+
+/** The lines that follow each mention of the recipient, up to the next recipient or section. */
+function segmentsOf(lines: readonly string[], isTheirs: (address: string) => boolean): string[][] {
+  const segments: string[][] = [];
+  for (let start = 0; start < lines.length && segments.length < 5; start++) {
+    if (!addressesIn(lines[start]!).some(({ address }) => isTheirs(address))) continue;
+    const segment = [lines[start]!];
+    let end = start + 1;
+    for (; end < lines.length && end < start + LONGEST_SEGMENT; end++) {
+      const line = lines[end]!;
+      const others = addressesIn(line).filter(({ address }) => !isTheirs(address));
+      if (SECTION.test(line) || (others.length > 0 && (startsWithAddress(line) || LABEL.test(line)))) break;
+      segment.push(line);
+    }
+    segments.push(segment);
+    start = end - 1;
+  }
+  return segments;
+}
+
+/** The paragraphs that quote a reply, outside of transcripts. */
+function repliesIn(lines: readonly string[]): string[] {
+  return paragraphsOf(lines)
+    .filter((paragraph) => !paragraph.some(isTranscript))
+    .filter((paragraph) => paragraph.some(quotesReply))
+    .map((paragraph) => paragraph.join(' '))
+    .slice(0, 10);
+}
+
+function paragraphsOf(lines: readonly string[]): string[][] {
+  const paragraphs: string[][] = [[]];
+  for (const line of lines) {
+    if (line.trim() === '') paragraphs.push([]);
+    else paragraphs.at(-1)!.push(line);
+  }
+  return paragraphs.filter((paragraph) => paragraph.length > 0);
+}
+
+interface Exchange {
+  readonly text: string;
+  readonly replies: readonly string[];
+  /** Addresses that the result names. */
+  readonly about: readonly string[];
+  readonly phase: SmtpPhase | null;
+}
+
+const PHASE_OF_VERB: Readonly<Record<string, SmtpPhase>> = {
+  EHLO: 'ehlo',
+  HELO: 'ehlo',
+  STAR: 'starttls',
+  AUTH: 'auth',
+  MAIL: 'mail',
+  RCPT: 'rcpt',
+  DATA: 'data',
+  BDAT: 'data',
+  QUIT: 'quit',
+};
+
+function isTranscript(line: string): boolean {
+  return WE_SAID.test(line) || THEY_SAID.test(line);
+}
+
+/** The transcript of a session in the manner of sendmail: `>>> RCPT To:<a@b>`, `<<< 550 …`, `550 <a@b>... User unknown`. */
+function transcriptOf(lines: readonly string[]): Exchange[] {
+  if (!lines.some((line) => isTranscript(line) || /\btranscript of (?:the )?session\b/i.test(line)))
+    return [];
+  const exchanges: Exchange[] = [];
+  let verb: SmtpPhase | null = null;
+  let named: string[] = [];
+  let replies: string[] = [];
+  const close = (result: string | null, about: readonly string[]) => {
+    const said = [...replies, ...(result === null ? [] : [result])];
+    if (said.length > 0) exchanges.push({ text: said.join(' '), replies: said, about, phase: verb });
+    replies = [];
+  };
+  for (const line of lines) {
+    const weSaid = WE_SAID.exec(line)?.[1]?.toUpperCase();
+    const theySaid = THEY_SAID.exec(line)?.[1];
+    if (weSaid !== undefined) {
+      if (replies.length > 0) close(null, named);
+      verb = PHASE_OF_VERB[weSaid] ?? null;
+      named = verb === 'rcpt' ? addressesIn(line).map(({ address }) => address) : [];
+    } else if (theySaid !== undefined) {
+      if (RESULT.test(theySaid)) replies.push(theySaid);
+    } else if (RESULT.test(line)) {
+      const about = addressesIn(line).map(({ address }) => address);
+      if (about.length > 0) close(line.trim(), about);
+      else replies.push(line.trim());
+    } else if (/\bwhile talking to\b/i.test(line)) {
+      close(null, named);
+      verb = null;
+      named = [];
+    }
+  }
+  close(null, named);
+  return exchanges;
+}
+
+/** The sentences of a text that say what happened. */
+function statements(text: string): string {
+  return text
+    .slice(0, 20_000)
+    .split(/(?<=[.!?。！？])\s+|\n\s*\n/)
+    .filter((sentence) => !SUPPOSES.test(sentence))
+    .join(' ')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .slice(0, LONGEST_EVIDENCE);
+}

@@ -1,0 +1,93 @@
+import { answersInPerson, readAutoReply, readChallenge, readDelay, readReceipt } from './automatic.ts';
+import { readDeliveryStatus } from './deliveryStatus.ts';
+import { readFeedback } from './feedback.ts';
+import { deliveredTo, type Message, parseMessage } from './mime.ts';
+import { type Notice, noticeOf, originalMessageId } from './notice.ts';
+import { type BounceReport, READ_LIMITS, type ReadLimits, type RecipientReport, unjudged } from './report.ts';
+import { readTextBounce } from './textBounce.ts';
+
+export interface ReadOptions {
+  readonly limits: ReadLimits;
+}
+
+/** Returned messages of returned messages that are looked into for a report. */
+const MOST_FORWARDED = 3;
+
+/**
+ * Reads a message that came back: one entry a recipient, at least one. Never throws, whatever the octets: what is not
+ * understood is one entry of kind `none` with the rule `not_understood`. Work is bounded by the limits.
+ *
+ * The rules in their order; the first that applies decides:
+ *
+ * 1. feedback reports (RFC 5965), which carry the words of a complaint and never those of a bounce;
+ * 2. delivery status notifications (RFC 3464, RFC 6533), each recipient by its Action: only `failed` is a bounce;
+ * 3. disposition notifications (RFC 8098), such as read receipts;
+ * 4. challenge-response;
+ * 5. automatic replies of persons (RFC 3834);
+ * 6. notices of delay;
+ * 7. bounces in words;
+ * 8. a report within a message that was passed on: the outermost that is about delivery wins;
+ * 9. any other automatic reply.
+ */
+export async function readBounce(
+  raw: Uint8Array,
+  options: ReadOptions = { limits: READ_LIMITS },
+): Promise<BounceReport[]> {
+  const read = raw.subarray(0, Math.max(0, options.limits.octets));
+  const { recipients, message, notice } = await understand(read, options.limits.recipients);
+  const facts = {
+    returnPathTokenCandidates: message ? deliveredTo(message.headers) : [],
+    originalMessageId: message && notice ? originalMessageId(message, notice.original) : null,
+    octetsRead: read.length,
+    octets: raw.length,
+  };
+  return recipients
+    .slice(0, Math.max(1, options.limits.recipients))
+    .map((recipient, index) => ({ n: index + 1, ...recipient, ...facts }));
+}
+
+interface Understood {
+  readonly recipients: readonly RecipientReport[];
+  readonly message: Message | null;
+  readonly notice: Notice | null;
+}
+
+async function understand(raw: Uint8Array, mostRecipients: number): Promise<Understood> {
+  const message = await parseMessage(raw);
+  const notice = noticeOf(message);
+  const own = byRules(message, notice, mostRecipients);
+  const isTold = own?.some(({ recipient }) => recipient !== null) ?? false;
+  const recipients = isTold ? own : ((await forwardedReport(message, mostRecipients)) ?? own);
+  return { recipients: recipients ?? lastResort(message), message, notice };
+}
+
+function byRules(message: Message, notice: Notice, mostRecipients: number): RecipientReport[] | null {
+  const feedback = readFeedback(message, notice);
+  if (feedback) return feedback;
+  const status = readDeliveryStatus(message, notice);
+  if (status) return status;
+  const one = readReceipt(message) ?? readChallenge(message, notice);
+  if (one) return [one];
+  if (answersInPerson(message)) return null;
+  const delay = readDelay(message, notice);
+  if (delay) return [delay];
+  const bounce = readTextBounce(message, notice, mostRecipients);
+  return bounce;
+}
+
+async function forwardedReport(message: Message, mostRecipients: number): Promise<RecipientReport[] | null> {
+  let current = message;
+  for (let depth = 0; depth < MOST_FORWARDED; depth++) {
+    const part = current.parts.find(({ type }) => type === 'message/rfc822' || type === 'message/global');
+    if (!part) return null;
+    current = await parseMessage(part.octets);
+    const notice = noticeOf(current);
+    const found = readFeedback(current, notice) ?? readDeliveryStatus(current, notice);
+    if (found) return found.slice(0, mostRecipients);
+  }
+  return null;
+}
+
+function lastResort(message: Message): RecipientReport[] {
+  return [readAutoReply(message) ?? unjudged('not_understood', 'none')];
+}
