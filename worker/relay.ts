@@ -5,7 +5,14 @@ import type { Database, Transaction } from '../db/connection.ts';
 import { listen } from '../db/listener.ts';
 import { endSuppressedSendsOfDomain } from '../db/queries/ending.ts';
 import { HEED } from '../db/queries/gate.ts';
-import { OUTBOX_CHANNEL, type OutboxEntry, removeFromOutbox, takeFromOutbox } from '../db/queries/outbox.ts';
+import {
+  addToOutbox,
+  OUTBOX_CHANNEL,
+  type OutboxEntry,
+  removeFromOutbox,
+  sendAggregate,
+  takeFromOutbox,
+} from '../db/queries/outbox.ts';
 import { startNextRunIfUnfinished } from '../db/queries/runs.ts';
 import type { SendOutcome } from '../domain/words.ts';
 
@@ -96,7 +103,7 @@ async function deliverBatch(
 ): Promise<{ delivered: number; failed: number; lastId: number | null }> {
   return deps.db.transaction(async (tx) => {
     const entries = await takeFromOutbox(tx, BATCH, afterId);
-    const results = await Promise.allSettled(entries.map((entry) => deliver(deps, tx, entry)));
+    const results = await Promise.allSettled(entries.map((entry) => deliver(deps, entry)));
     const done = entries.filter((_, index) => results[index]!.status === 'fulfilled');
     await removeFromOutbox(
       tx,
@@ -115,7 +122,6 @@ async function deliverBatch(
 
 async function deliver(
   { db, processes, now = () => new Date() }: { db: Database; processes: WorkflowProcesses; now?: () => Date },
-  tx: Transaction,
   entry: OutboxEntry,
 ): Promise<void> {
   const { message } = entry;
@@ -128,7 +134,9 @@ async function deliver(
       return;
     case 'retrySend':
       if (await processes.retrySend({ ...message, commandId: entry.id })) return;
-      await startNextRunIfUnfinished(tx, now(), message.sendId, message.run);
+      // In a transaction of its own, as the pages of a domain below: two deliveries of one batch never wait for each
+      // other's locks. Repeated it does nothing, for the send has left that run.
+      await db.transaction((own) => retryInNextRun(own, now(), message));
       return;
     case 'startImport':
       return processes.startImport(message.importId);
@@ -143,6 +151,18 @@ async function deliver(
         );
       }
   }
+}
+
+/** The workflow was lost, and a new one would only wait for the time of the next attempt: it is asked to hurry too. */
+async function retryInNextRun(
+  tx: Transaction,
+  now: Date,
+  { sendId, run }: { readonly sendId: string; readonly run: number },
+): Promise<void> {
+  if (!(await startNextRunIfUnfinished(tx, now, sendId, run))) return;
+  await addToOutbox(tx, now, [
+    { aggregate: sendAggregate(sendId), message: { type: 'retrySend', sendId, run: run + 1 } },
+  ]);
 }
 
 function message(error: unknown): string {
