@@ -20,6 +20,9 @@ const OF_CONVERSATION: readonly Category[] = ['rate_limit', 'reputation', 'authe
 const LINK = /\bhttps?:\/\/\S+/gi;
 /** Characters looked at: far more than a reply has, few enough for every pattern. */
 const LONGEST_TEXT = 4000;
+/** KDDI (au) leaves the address out where the recipient's own filter refuses, and names it where there is none. */
+const NAMES_NOBODY = /(?:^|> )(?:550 )?: user unknown\b/;
+const NAMES_THE_RECIPIENT = /^addr: user unknown\W*$/;
 const AFTER_RECIPIENT: readonly SmtpPhase[] = ['data', 'message', 'final'];
 
 /**
@@ -75,11 +78,13 @@ function isTemporary({ code, enhancedCode, text }: SeenReply): boolean {
 }
 
 /** Whether words that call the mailbox unknown are doubtful by where they stand or by the code beside them. */
-function isDoubtful({ phase, enhancedCode, text }: SeenReply): boolean {
+function isDoubtful({ phase, code, enhancedCode, text }: SeenReply): boolean {
   if (!/\b(?:unknown user|user unknown|no such user|user (?:does )?not (?:exist|found))\b/.test(text))
     return false;
-  if (phase === null) return enhancedCode?.startsWith('5.2.') ?? false;
-  return AFTER_RECIPIENT.includes(phase) && !enhancedCode?.startsWith('5.1.');
+  if (NAMES_NOBODY.test(text)) return true;
+  if (enhancedCode?.startsWith('5.1.')) return false;
+  if (phase !== null) return AFTER_RECIPIENT.includes(phase);
+  return code !== 0 && !NAMES_THE_RECIPIENT.test(text);
 }
 
 function normalise(text: string, recipientDomain: string | undefined): string {

@@ -180,10 +180,13 @@ function transcriptOf(lines: readonly string[]): Exchange[] {
   let verb: SmtpPhase | null = null;
   let named: string[] = [];
   let replies: string[] = [];
+  /** What comes after a result is no more of that session. */
+  let isOver = false;
   const close = (result: string | null, about: readonly string[]) => {
     const said = [...replies, ...(result === null ? [] : [result])];
     if (said.length > 0) exchanges.push({ text: said.join(' '), replies: said, about, phase: verb });
     replies = [];
+    isOver = result !== null;
   };
   for (const line of lines) {
     const weSaid = WE_SAID.exec(line)?.[1]?.toUpperCase();
@@ -197,7 +200,10 @@ function transcriptOf(lines: readonly string[]): Exchange[] {
     } else if (RESULT.test(line)) {
       const about = addressesIn(line).map(({ address }) => address);
       if (about.length > 0) close(line.trim(), about);
-      else replies.push(line.trim());
+      else {
+        if (isOver) verb = null;
+        replies.push(line.trim());
+      }
     } else if (/\bwhile talking to\b/i.test(line)) {
       close(null, named);
       verb = null;

@@ -62,7 +62,9 @@ export function hasNullReturnPath(message: Message): boolean {
 function readOne(recipient: string | null, notice: Notice, subject: string): RecipientReport {
   const forwarded = recipient === null ? null : forwardedFrom(notice, recipient);
   const evidence = evidenceAbout(notice, recipient === null ? [] : [recipient]);
-  evidence.push({ text: subject, status: null, phase: null, quoted: false });
+  if (!evidence.some(({ quoted }) => quoted)) {
+    evidence.push({ text: subject, status: null, phase: null, quoted: false });
+  }
   const judgement = judge(evidence, domainOf(recipient));
   return {
     ...unjudged(judgement.rule, 'text'),
@@ -98,6 +100,7 @@ function failedRecipients(message: Message, notice: Notice, failedHeader: readon
     const addresses = others(found(family(notice.lines)));
     if (addresses.length > 0) return addresses;
   }
+  if (isReport(notice)) return [];
   const returned = others(originalTo(notice.original)).slice(0, 1);
   if (returned.length > 0) return returned;
   // Who mailed himself, or whose mail system writes the recipient where the sender belongs.
@@ -109,6 +112,11 @@ function failedRecipients(message: Message, notice: Notice, failedHeader: readon
     if (addresses.length > 0) return addresses;
   }
   return [];
+}
+
+/** A bounce that passes a report on without a word about whom it is: the report tells. */
+function isReport({ original }: Notice): boolean {
+  return /multipart\/report/i.test(first(original, 'content-type') ?? '');
 }
 
 function isMailSystems(address: string): boolean {
