@@ -39,8 +39,8 @@ const folderRules = Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({
   to: { path: `^(${FOLDERS.filter((name) => name !== folder && !allowed.includes(name)).join('|')})/` },
 }));
 
-/** Without input, output, clock or chance: domain names, the public suffix list, CSV, and Node's bytes. */
-const PURE_PACKAGES = '^(node_modules/(tr46|tldts|csv-parse)/|buffer$)';
+/** Without input, output, clock or chance: domain names, CSV, MIME and HTML are read, and Node's bytes. */
+const PURE_PACKAGES = '^(node_modules/(tr46|tldts|csv-parse|postal-mime|html-to-text)/|buffer$)';
 const WORKFLOW_PACKAGES = '^node_modules/@temporalio/(workflow|common)/';
 
 module.exports = {
