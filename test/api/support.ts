@@ -1,6 +1,7 @@
-import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { z } from '@hono/zod-openapi';
+import { expect } from 'vitest';
 import { createApp } from '../../api/app.ts';
-import type { ApiDeps, ApiEnv } from '../../api/context.ts';
+import type { Api, ApiDeps } from '../../api/context.ts';
 import { type Database, openDatabase } from '../../db/connection.ts';
 import { AddressHasher } from '../../db/queries/addresses.ts';
 import { createApiKey, type Scope } from '../../db/queries/apiKeys.ts';
@@ -9,7 +10,7 @@ import { createTestDatabase } from '../support/database.ts';
 
 /** The API over a database of its own, as its callers see it. */
 export interface TestApi {
-  readonly app: OpenAPIHono<ApiEnv>;
+  readonly app: Api;
   readonly db: Database;
   readonly hasher: AddressHasher;
   readonly deps: ApiDeps;
@@ -70,7 +71,9 @@ export async function startApi(changes: Partial<ApiDeps> = {}): Promise<TestApi>
         },
         ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
       });
-      return toAnswer(response);
+      const answer = await toAnswer(response);
+      expectDocumented(app, method, path, answer);
+      return answer;
     },
     close: async () => {
       await db.close();
@@ -83,4 +86,42 @@ export async function toAnswer(response: Response): Promise<Answer> {
   const text = await response.text();
   const json = /json/.test(response.headers.get('content-type') ?? '');
   return { status: response.status, headers: response.headers, body: json ? JSON.parse(text) : text };
+}
+
+/** Holds every answer against the document: its status is named, and its body has the fields of its schema, all and only. */
+export function expectDocumented(
+  app: Api,
+  method: string,
+  path: string,
+  { status, headers, body }: Answer,
+): void {
+  const route = findOperation(app, method, path);
+  if (route === undefined) return;
+  const documented = route.responses[status];
+  expect(documented, `${method} ${route.path} does not document ${status}`).toBeDefined();
+  const type = (headers.get('content-type') ?? '').split(';')[0]!;
+  const schema = documented?.content?.[type]?.schema;
+  if (body === '') return;
+  expect(schema, `${method} ${route.path} does not document ${type} for ${status}`).toBeDefined();
+  if (/json/.test(type)) expect((schema as z.ZodType).parse(body)).toEqual(body);
+}
+
+interface Route {
+  readonly method: string;
+  readonly path: string;
+  readonly responses: Readonly<
+    Record<string, { content?: Readonly<Record<string, { schema: unknown } | undefined>> } | undefined>
+  >;
+}
+
+function findOperation(app: Api, method: string, path: string): Route | undefined {
+  const asked = new URL(path, 'http://localhost').pathname;
+  const routes = app.openAPIRegistry.definitions.flatMap((definition) =>
+    definition.type === 'route' ? [definition.route as unknown as Route] : [],
+  );
+  // Paths without parameters come before those that have some, as `/sends/settle` before `/sends/{id}`.
+  return routes
+    .filter((route) => route.method === method.toLowerCase())
+    .toSorted((a, b) => Number(a.path.includes('{')) - Number(b.path.includes('{')))
+    .find((route) => new RegExp(`^${route.path.replace(/\{\w+\}/g, '[^/]+')}$`).test(asked));
 }
