@@ -1,7 +1,7 @@
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import { v7 as uuidv7 } from 'uuid';
 import type { ParsedAddress } from '../../domain/address.ts';
-import { plain, type Session } from '../connection.ts';
+import { plain, type Session, type Transaction } from '../connection.ts';
 
 /**
  * Recognises addresses by HMAC-SHA256 under the account's address key, so that a suppressed address is still known
@@ -26,14 +26,11 @@ const INSERT = plain(`
   insert into address (id, hash, email, domain, created_at)
   select * from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::timestamptz[])
   on conflict (hash) do nothing`);
-// An erased address that is used again gets its text back; the row, and with it what it is suppressed for, is the same.
 const REVIVE = plain(`
   update address set email = given.email, domain = given.domain, erased_at = null
   from unnest($1::bytea[], $2::text[], $3::text[]) as given(hash, email, domain)
   where address.hash = given.hash and address.email is null`);
-const FIND_MANY = plain(
-  'select id, hash, email is null as erased from address where hash = any($1::bytea[])',
-);
+const FIND_MANY = plain('select id, hash from address where hash = any($1::bytea[])');
 
 /** Id of an address, or `null` where Heed never met it. */
 export async function findAddress(
@@ -45,36 +42,44 @@ export async function findAddress(
   return row?.id ?? null;
 }
 
-/** Ids of addresses by comparison form; those not met before are created, in one order so that two callers cannot deadlock. */
+/**
+ * Ids of addresses by comparison form. Those not met before are created, in one order so that two callers cannot
+ * deadlock; those that are known are not locked, since that comes after their prospects.
+ */
 export async function ensureAddresses(
   on: Session,
   hasher: AddressHasher,
   now: Date,
   addresses: readonly ParsedAddress[],
 ): Promise<Map<string, string>> {
-  const byHash = new Map<string, ParsedAddress>();
-  for (const address of addresses) byHash.set(hasher.hash(address.comparisonForm).toString('hex'), address);
+  const byHash = indexByHash(hasher, addresses);
   const hashes = [...byHash.keys()].sort();
   let known = await findByHashes(on, hashes);
   const missing = hashes.filter((hash) => !known.has(hash));
   if (missing.length > 0) {
-    await insert(on, now, missing, byHash);
+    const [ids, times] = [missing.map(() => uuidv7()), missing.map(() => now)];
+    await on.query(INSERT, [ids, ...columns(missing, byHash), times]);
     known = await findByHashes(on, hashes);
   }
-  const erased = hashes.filter((hash) => known.get(hash)?.erased);
-  if (erased.length > 0) await on.query(REVIVE, columns(erased, byHash));
-  return new Map([...known].map(([hash, { id }]) => [byHash.get(hash)!.comparisonForm, id]));
+  return new Map([...known].map(([hash, id]) => [byHash.get(hash)!.comparisonForm, id]));
 }
 
-// Without locking those that are there already: addresses are locked after their prospects.
-async function insert(
-  on: Session,
-  now: Date,
-  hashes: readonly string[],
-  byHash: ReadonlyMap<string, ParsedAddress>,
+/**
+ * Gives erased addresses that are used again their text back; their rows, and with them what they are suppressed for,
+ * are the same. The caller holds their locks.
+ */
+export async function reviveAddresses(
+  tx: Transaction,
+  hasher: AddressHasher,
+  addresses: readonly ParsedAddress[],
 ): Promise<void> {
-  const [ids, times] = [hashes.map(() => uuidv7()), hashes.map(() => now)];
-  await on.query(INSERT, [ids, ...columns(hashes, byHash), times]);
+  const byHash = indexByHash(hasher, addresses);
+  await tx.query(REVIVE, columns([...byHash.keys()], byHash));
+}
+
+/** By hash in hexadecimal digits. */
+function indexByHash(hasher: AddressHasher, addresses: readonly ParsedAddress[]): Map<string, ParsedAddress> {
+  return new Map(addresses.map((address) => [hasher.hash(address.comparisonForm).toString('hex'), address]));
 }
 
 /** Hash, email and domain of each, as arrays for `unnest`. */
@@ -87,17 +92,11 @@ function columns(hashes: readonly string[], byHash: ReadonlyMap<string, ParsedAd
   ];
 }
 
-interface Known {
-  id: string;
-  erased: boolean;
-}
-
-/** By hash in hexadecimal digits. */
-async function findByHashes(on: Session, hashes: readonly string[]): Promise<Map<string, Known>> {
-  const rows = await on.query<Known & { hash: Buffer }>(FIND_MANY, [
+async function findByHashes(on: Session, hashes: readonly string[]): Promise<Map<string, string>> {
+  const rows = await on.query<{ id: string; hash: Buffer }>(FIND_MANY, [
     hashes.map((hash) => Buffer.from(hash, 'hex')),
   ]);
-  return new Map(rows.map((row) => [row.hash.toString('hex'), row]));
+  return new Map(rows.map((row) => [row.hash.toString('hex'), row.id]));
 }
 
 /** Id of one address, created where it was not met before. */

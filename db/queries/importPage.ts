@@ -3,11 +3,11 @@ import type { ParsedAddress } from '../../domain/address.ts';
 import type { ProspectRow, RowProblem, SuppressionRow } from '../../domain/import/rows.ts';
 import type { Origin, SuppressionReason } from '../../domain/words.ts';
 import { type Database, plain, type Transaction } from '../connection.ts';
-import { type AddressHasher, ensureAddresses } from './addresses.ts';
+import { type AddressHasher, ensureAddresses, reviveAddresses } from './addresses.ts';
 import { type AuditFact, addAuditEntries } from './audit.ts';
 import { FLAG_REASONS } from './flags.ts';
 import { endImport, type ImportState } from './imports.ts';
-import { lockAddressesWithProspects, Restart } from './locks.ts';
+import { lockAddressesWithProspects } from './locks.ts';
 import {
   type AddressState,
   changedFields,
@@ -126,9 +126,8 @@ class PageAddresses {
     const all = [...ids.values()];
     await lockAddressesWithProspects(tx, all);
     const states = await readAddressStates(tx, all);
-    if ([...states.values()].some((state) => state.erased)) {
-      throw new Restart('an address was erased meanwhile');
-    }
+    const erased = addresses.filter((address) => states.get(ids.get(address.comparisonForm)!)?.erased);
+    if (erased.length > 0) await reviveAddresses(tx, hasher, erased);
     return new PageAddresses(ids, states);
   }
 

@@ -19,6 +19,12 @@ const LOCK_PROSPECTS = prepared(
   'lock_prospects',
   'select id from prospect where id = any($1::uuid[]) order by id for no key update',
 );
+const LOCK_FREE_PROSPECTS = plain(
+  'select id from prospect where id = any($1::uuid[]) for no key update skip locked',
+);
+const LOCK_FREE_ADDRESSES = plain(
+  'select id from address where id = any($1::uuid[]) for no key update skip locked',
+);
 const LOCK_ADDRESSES = prepared(
   'lock_addresses',
   'select id from address where id = any($1::uuid[]) order by id for no key update',
@@ -59,7 +65,8 @@ export async function lockSends(tx: Transaction, ids: readonly string[]): Promis
 
 /**
  * Locks addresses together with the prospects whose current addresses they are (and any others named), prospects first.
- * Where a prospect came to such an address meanwhile, the transaction is tried again from its start.
+ * A prospect that came to such an address meanwhile is locked out of turn, which is safe without waiting; where that
+ * would mean waiting, the transaction is tried again from its start.
  */
 export async function lockAddressesWithProspects(
   tx: Transaction,
@@ -71,7 +78,27 @@ export async function lockAddressesWithProspects(
   await lockProspects(tx, [...locked]);
   await lockAddresses(tx, addressIds);
   const after = await tx.query<{ id: string }>(CURRENT_PROSPECTS, [addressIds]);
-  if (after.some((row) => !locked.has(row.id))) throw new Restart('a prospect came to a locked address');
+  const late = after.map((row) => row.id).filter((id) => !locked.has(id));
+  await lockOutOfTurn(tx, late, []);
+}
+
+/**
+ * Locks what turned out to be needed only after later locks were taken. It waits for nothing, so it cannot be part of a
+ * circle; where something is not free, the transaction is tried again from its start.
+ */
+export async function lockOutOfTurn(
+  tx: Transaction,
+  prospectIds: readonly string[],
+  addressIds: readonly string[],
+): Promise<void> {
+  for (const [statement, ids] of [
+    [LOCK_FREE_PROSPECTS, prospectIds],
+    [LOCK_FREE_ADDRESSES, addressIds],
+  ] as const) {
+    if (ids.length === 0) continue;
+    const free = await tx.query(statement, [ids]);
+    if (free.length < ids.length) throw new Restart('what is needed too is not free');
+  }
 }
 
 /** Every domain that an entry could name to catch one of these domains, sorted. */

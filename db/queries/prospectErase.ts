@@ -1,7 +1,7 @@
 import { type Origin, STANDARD_FIELDS } from '../../domain/words.ts';
 import { plain, type Transaction } from '../connection.ts';
 import { addAuditEntries } from './audit.ts';
-import { lockAddressesWithProspects, Restart } from './locks.ts';
+import { lockAddressesWithProspects, lockOutOfTurn } from './locks.ts';
 import { standardColumn } from './prospectRows.ts';
 import { removeProspects } from './prospects.ts';
 import { cancelSend, cancelSendsOfProspects } from './sends.ts';
@@ -59,12 +59,8 @@ export async function eraseProspect(
   now: Date,
   id: string,
 ): Promise<ErasedProspect> {
-  const ids = await readIds(tx, RECORDS, id);
+  const { ids, addressIds } = await lockPerson(tx, id);
   if (ids.length === 0) return { kind: 'not_found' };
-  const seen = await readIds(tx, ADDRESSES, ids);
-  await lockAddressesWithProspects(tx, seen, ids);
-  const [records, addressIds] = [await readIds(tx, RECORDS, id), await readIds(tx, ADDRESSES, ids)];
-  if (!isSame(records, ids) || !isSame(addressIds, seen)) throw new Restart('the person changed meanwhile');
 
   await cancelSendsOfProspects(tx, origin, now, ids, 'prospect_erased');
   for (const sendId of await readIds(tx, UNFINISHED_TESTS, addressIds))
@@ -90,6 +86,18 @@ async function readIds(tx: Transaction, statement: { text: string }, value: unkn
   return (await tx.query<{ id: string }>(statement, [value])).map((row) => row.id);
 }
 
-function isSame(one: readonly string[], other: readonly string[]): boolean {
-  return one.length === other.length && one.every((id, index) => id === other[index]);
+/** Locks the records of a person and their addresses. What came to them before the locks were had is locked too. */
+async function lockPerson(tx: Transaction, id: string): Promise<{ ids: string[]; addressIds: string[] }> {
+  let ids = await readIds(tx, RECORDS, id);
+  let addressIds = await readIds(tx, ADDRESSES, ids);
+  await lockAddressesWithProspects(tx, addressIds, ids);
+  const locked = new Set([...ids, ...addressIds]);
+  for (;;) {
+    ids = await readIds(tx, RECORDS, id);
+    addressIds = await readIds(tx, ADDRESSES, ids);
+    const late = (all: string[]) => all.filter((each) => !locked.has(each));
+    if (late([...ids, ...addressIds]).length === 0) return { ids, addressIds };
+    await lockOutOfTurn(tx, late(ids), late(addressIds));
+    for (const each of [...ids, ...addressIds]) locked.add(each);
+  }
 }

@@ -109,7 +109,7 @@ export async function readProspects(on: Session, ids: readonly string[]): Promis
 /** What an address says about whoever has it. */
 export interface AddressState {
   readonly addressId: string;
-  /** Its text was erased meanwhile. */
+  /** Its text was erased. */
   readonly erased: boolean;
   /** The prospect whose current address it is. */
   readonly prospectId: string | null;

@@ -8,13 +8,14 @@ import {
 } from '../../domain/prospectFields.ts';
 import type { Origin } from '../../domain/words.ts';
 import { plain, type Session, type Transaction } from '../connection.ts';
-import { type AddressHasher, ensureAddress, findAddress } from './addresses.ts';
+import { type AddressHasher, ensureAddress, findAddress, reviveAddresses } from './addresses.ts';
 import { type AuditFact, addAuditEntries } from './audit.ts';
 import { readCustomFields } from './customFields.ts';
 import { FLAG_REASONS, type FlagChange } from './flags.ts';
 import { lockAddressesWithProspects, lockProspects, Restart } from './locks.ts';
 import { readPersonalReasons } from './personalReasons.ts';
 import {
+  type AddressState,
   changedFields,
   emptyProspect,
   flagsOf,
@@ -86,6 +87,7 @@ export async function createProspect(
   await lockAddressesWithProspects(tx, [addressId]);
   const address = await stateOf(tx, addressId);
   if (address.prospectId !== null) return { kind: 'exists', prospectId: address.prospectId };
+  if (address.erased) await reviveAddresses(tx, hasher, [input.address]);
   const flags = flagsOf(address.reasons);
   const values = {
     ...withFields(emptyProspect(uuidv7()), read),
@@ -135,6 +137,7 @@ export async function updateProspect(
   if (address.prospectId !== null && address.prospectId !== id) {
     return { kind: 'exists', prospectId: address.prospectId };
   }
+  if (patch.address && address.erased) await reviveAddresses(tx, hasher, [patch.address]);
   const values = { ...withFields(before, read), email: patch.address?.given ?? before.email };
   await writeFields(tx, origin, now, before, values);
   const current =
@@ -207,10 +210,8 @@ async function readInput(on: Session, input: ProspectFieldsInput): Promise<ReadF
   return readFields(given ? await readCustomFields(on) : [], input);
 }
 
-async function stateOf(tx: Transaction, addressId: string) {
-  const state = (await readAddressStates(tx, [addressId])).get(addressId);
-  if (state === undefined || state.erased) throw new Restart('the address was erased meanwhile');
-  return state;
+async function stateOf(tx: Transaction, addressId: string): Promise<AddressState> {
+  return (await readAddressStates(tx, [addressId])).get(addressId)!;
 }
 
 function isStale(prospect: Prospect, expectedVersion: number | null): boolean {
