@@ -1,5 +1,5 @@
 import { OpenAPIHono, z } from '@hono/zod-openapi';
-import { ensureAddress, findAddress } from '../../db/queries/addresses.ts';
+import { ensureAddress, findAddress, reviveAddresses } from '../../db/queries/addresses.ts';
 import { readList } from '../../db/queries/lists.ts';
 import { findEntry, readDomainSuppression } from '../../db/queries/suppressionEntries.ts';
 import {
@@ -218,6 +218,8 @@ export function suppressionRoutes({ db, hasher, now, log }: ApiDeps): Api {
       }
       const addressId = await ensureAddress(tx, hasher, now(), address);
       const added = await addSuppressions(tx, origin, now(), [{ addressId, reason, listId, note }]);
+      // One that was erased is told of by its text again.
+      await reviveAddresses(tx, hasher, [address]);
       const [entry] = await searchSuppressions(tx, { addressId, reason, listId }, { limit: 1 });
       return [added > 0, entry!];
     });
