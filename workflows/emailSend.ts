@@ -26,6 +26,8 @@ export interface EmailSendInput {
   readonly sendId: string;
   /** Which workflow run of the send this is: 1, or more after it was sent again by hand or its workflow was lost. */
   readonly run: number;
+  /** For the operator's eyes alone. */
+  readonly recipientDomain: string;
   /** Attempts known so far, where this run goes on from another one with a history grown too long. */
   readonly attempts?: readonly AttemptSummary[];
 }
@@ -65,7 +67,7 @@ const { cancelSend } = proxyActivities<DeliveryActivities>({
  * happened is in the database; this is the process that remembers when to go on.
  */
 export async function emailSend(input: EmailSendInput): Promise<EmailSendResult> {
-  const { sendId, run } = input;
+  const { sendId, run, recipientDomain } = input;
   const attempts: AttemptSummary[] = [...(input.attempts ?? [])];
   const commands = listen();
   let state: Timeline['state'] = 'attempting';
@@ -91,7 +93,7 @@ export async function emailSend(input: EmailSendInput): Promise<EmailSendResult>
 
     state = result.status;
     nextAttemptAt = result.nextAttemptAt;
-    showWaiting(result, attempts);
+    showWaiting(recipientDomain, result, attempts);
     const woken = await commands.orTime(result.nextAttemptAt);
     if (woken === 'cancel') {
       const cancelled = await cancelNow(sendId, commands.cancelReason);
@@ -99,7 +101,7 @@ export async function emailSend(input: EmailSendInput): Promise<EmailSendResult>
     }
     // Never between a command and its carrying out: what a command set in motion is in the loop, not in the input.
     if (woken === 'time' && workflowInfo().continueAsNewSuggested) {
-      await continueAsNew<typeof emailSend>({ sendId, run, attempts });
+      await continueAsNew<typeof emailSend>({ ...input, attempts });
     }
     trigger = woken === 'retry' ? 'retry_now' : 'schedule';
     state = 'attempting';

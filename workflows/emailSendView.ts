@@ -11,19 +11,25 @@ import type { EmailSendResult } from './emailSend.ts';
 const STATE = defineSearchAttributeKey('HeedState', 'KEYWORD');
 const CATEGORY = defineSearchAttributeKey('HeedCategory', 'KEYWORD');
 const REPLY = defineSearchAttributeKey('HeedReply', 'KEYWORD');
+const RECIPIENT_DOMAIN = defineSearchAttributeKey('HeedRecipientDomain', 'KEYWORD');
 const ATTEMPTS = defineSearchAttributeKey('HeedAttempts', 'INT');
 const NEXT_ATTEMPT = defineSearchAttributeKey('HeedNextAttempt', 'DATETIME');
 
 type Resting = Extract<AttemptResult, { status: 'waiting' | 'held' }>;
 
 /** A send that waits: why, after how many attempts, until when. */
-export function showWaiting(result: Resting, attempts: readonly AttemptSummary[]): void {
+export function showWaiting(
+  recipientDomain: string,
+  result: Resting,
+  attempts: readonly AttemptSummary[],
+): void {
   const last = attempts.at(-1);
   const category = result.status === 'held' ? result.category : (last?.category ?? 'other');
   const next = new Date(result.nextAttemptAt);
   const pairs: SearchAttributeUpdatePair[] = [
     { key: STATE, value: result.status },
     { key: CATEGORY, value: category },
+    { key: RECIPIENT_DOMAIN, value: recipientDomain },
     { key: ATTEMPTS, value: attempts.length },
     { key: NEXT_ATTEMPT, value: next },
   ];

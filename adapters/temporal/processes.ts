@@ -57,7 +57,7 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
     startSend: ({ sendId, run, recipientDomain }) =>
       start(WORKFLOW_TYPES.emailSend, emailSendId(sendId, run), {
         taskQueue: TASK_QUEUES.sends,
-        args: [{ sendId, run }],
+        args: [{ sendId, run, recipientDomain }],
         staticSummary: `email to an address at ${recipientDomain}`,
       }),
     endSend: ({ sendId, run, outcome, reason }) =>

@@ -1,9 +1,5 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { WorkflowHandle } from '@temporalio/client';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
 import { setFlags } from '../../db/queries/flags.ts';
@@ -12,6 +8,7 @@ import { startRelay } from '../../worker/relay.ts';
 import { cancel, emailSend, retryNow, timeline } from '../../workflows/emailSend.ts';
 import { sweep } from '../../workflows/sweep.ts';
 import { createTestAccount, ORIGIN, type TestAccount, type TestSend } from '../support/account.ts';
+import { keepHistory } from '../support/histories.ts';
 import { connectToTemporal, type RealTemporal } from '../support/realTemporal.ts';
 import { type Sending, startSending } from '../support/sending.ts';
 import { silent } from '../support/silent.ts';
@@ -22,8 +19,6 @@ import { silent } from '../support/silent.ts';
  * them may still be running somewhere.
  */
 
-const SHAPE = '1';
-const FOLDER = fileURLToPath(new URL('./histories/', import.meta.url));
 const FULL = '452 4.2.2 The recipient mailbox is full';
 
 let account: TestAccount;
@@ -42,22 +37,6 @@ afterAll(async () => {
   await account?.close();
 });
 
-/** Which machine recorded it is nobody's business. */
-function nameless(key: string, value: unknown): unknown {
-  if (key === 'identity') return 'recorder';
-  return typeof value === 'string' ? value.replaceAll(hostname(), 'recorder') : value;
-}
-
-async function keep(handle: WorkflowHandle, workflow: string, path: string): Promise<void> {
-  await handle.result();
-  mkdirSync(FOLDER, { recursive: true });
-  const history = historyToJSON(await handle.fetchHistory());
-  writeFileSync(
-    `${FOLDER}${workflow}-${SHAPE}-${path}.json`,
-    `${JSON.stringify(JSON.parse(history), nameless, 1)}\n`,
-  );
-}
-
 async function begin(
   answer: (nth: number) => string | null,
 ): Promise<{ send: TestSend; handle: Handle; prospectId: string }> {
@@ -67,7 +46,7 @@ async function begin(
   const handle = await temporal.client.workflow.start(emailSend, {
     workflowId: emailSendId(send.sendId, 1),
     taskQueue: TASK_QUEUES.sends,
-    args: [{ sendId: send.sendId, run: 1 }],
+    args: [{ sendId: send.sendId, run: 1, recipientDomain: send.recipientDomain }],
   });
   return { send, handle, prospectId: prospect.id };
 }
@@ -93,7 +72,7 @@ it.each([
   ],
 ] as const)('emailSend: %s', async (path, answer) => {
   const { handle } = await begin(answer);
-  await keep(handle, 'emailSend', path);
+  await keepHistory(handle, 'emailSend', path);
 });
 
 it('emailSend: retry now', async () => {
@@ -101,7 +80,7 @@ it('emailSend: retry now', async () => {
   const { handle } = await begin((nth) => (nth === 1 ? FULL : null));
   await waits(handle, 1);
   await handle.signal(retryNow, { commandId: 1 });
-  await keep(handle, 'emailSend', 'retry-now');
+  await keepHistory(handle, 'emailSend', 'retry-now');
 });
 
 it('emailSend: cancelled by signal, and by cancelling the workflow', async () => {
@@ -110,7 +89,7 @@ it('emailSend: cancelled by signal, and by cancelling the workflow', async () =>
     await waits(handle, 1);
     if (way === 'signal') await handle.signal(cancel, { reason: 'recorded' });
     else await handle.cancel();
-    await keep(handle, 'emailSend', `cancelled-by-${way}`);
+    await keepHistory(handle, 'emailSend', `cancelled-by-${way}`);
   }
 });
 
@@ -121,15 +100,15 @@ it('emailSend: suppressed before the first attempt, and while waiting', async ()
   const refused = await temporal.client.workflow.start(emailSend, {
     workflowId: emailSendId(send.sendId, 1),
     taskQueue: TASK_QUEUES.sends,
-    args: [{ sendId: send.sendId, run: 1 }],
+    args: [{ sendId: send.sendId, run: 1, recipientDomain: send.recipientDomain }],
   });
-  await keep(refused, 'emailSend', 'suppressed-at-gate');
+  await keepHistory(refused, 'emailSend', 'suppressed-at-gate');
 
   const { handle, prospectId } = await begin(() => FULL);
   await waits(handle, 1);
   const relay = startRelay({ db: account.db, processes: sending.processes, log: silent });
   await account.db.transaction((tx) => setFlags(tx, ORIGIN, new Date(), prospectId, { emailOptOut: true }));
-  await keep(handle, 'emailSend', 'suppressed-while-waiting');
+  await keepHistory(handle, 'emailSend', 'suppressed-while-waiting');
   await relay.stop();
 });
 
@@ -146,16 +125,16 @@ it('emailSend: unknown, superseded', async () => {
   const lost = await temporal.client.workflow.start(emailSend, {
     workflowId: emailSendId(send.sendId, 2),
     taskQueue: TASK_QUEUES.sends,
-    args: [{ sendId: send.sendId, run: 1 }],
+    args: [{ sendId: send.sendId, run: 1, recipientDomain: send.recipientDomain }],
   });
-  await keep(lost, 'emailSend', 'unknown');
+  await keepHistory(lost, 'emailSend', 'unknown');
   const superseded = await temporal.client.workflow.start(emailSend, {
     workflowId: emailSendId(send.sendId, 3),
     taskQueue: TASK_QUEUES.sends,
-    args: [{ sendId: send.sendId, run: 3 }],
+    args: [{ sendId: send.sendId, run: 3, recipientDomain: send.recipientDomain }],
   });
   expect(await superseded.result()).toMatchObject({ outcome: 'superseded' });
-  await keep(superseded, 'emailSend', 'superseded');
+  await keepHistory(superseded, 'emailSend', 'superseded');
 });
 
 it('sweep', async () => {
@@ -164,5 +143,5 @@ it('sweep', async () => {
     taskQueue: TASK_QUEUES.operations,
     args: [],
   });
-  await keep(handle, 'sweep', 'nothing-lost');
+  await keepHistory(handle, 'sweep', 'nothing-lost');
 });

@@ -45,7 +45,7 @@ function start(send: TestSend) {
   return environment.client.workflow.start(emailSend, {
     workflowId: emailSendId(send.sendId, send.run),
     taskQueue: TASK_QUEUES.sends,
-    args: [{ sendId: send.sendId, run: send.run }],
+    args: [{ sendId: send.sendId, run: send.run, recipientDomain: send.recipientDomain }],
   });
 }
 
@@ -283,7 +283,7 @@ describe('emailSend', () => {
     const again = await environment.client.workflow.start(emailSend, {
       workflowId: `${emailSendId(send.sendId, 1)}-copy`,
       taskQueue: TASK_QUEUES.sends,
-      args: [{ sendId: send.sendId, run: 1 }],
+      args: [{ sendId: send.sendId, run: 1, recipientDomain: send.recipientDomain }],
     });
     expect(await again.result()).toEqual({ outcome: 'delivered', reason: null });
     expect(sending.mail.accepted.filter((to) => to === address)).toHaveLength(1);

@@ -5,6 +5,7 @@ import { bundleWorkflowCode, Worker } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { describe, expect, it } from 'vitest';
 import * as workflows from '../../workflows/index.ts';
+import { HISTORIES } from '../support/histories.ts';
 import { workflowBundle } from '../support/sending.ts';
 
 /*
@@ -12,11 +13,10 @@ import { workflowBundle } from '../support/sending.ts';
  * their next attempt go on with the new code.
  */
 
-const FOLDER = fileURLToPath(new URL('./histories/', import.meta.url));
-const files = readdirSync(FOLDER).filter((name) => name.endsWith('.json'));
+const files = readdirSync(HISTORIES).filter((name) => name.endsWith('.json'));
 
 function history(file: string): unknown {
-  return historyFromJSON(JSON.parse(readFileSync(`${FOLDER}${file}`, 'utf8')));
+  return historyFromJSON(JSON.parse(readFileSync(`${HISTORIES}${file}`, 'utf8')));
 }
 
 describe('replay of recorded histories', () => {

@@ -58,7 +58,7 @@ const worker = await Worker.create({
     logger: new DefaultLogger('ERROR'),
   }),
   activities: {
-    ...createDeliveryActivities({ db: environment.db, mailer, composer: createEmailComposer() }),
+    ...createDeliveryActivities({ db: environment.db, mailer, composer: createEmailComposer(unsubscribing) }),
     nothing: async () => ({ status: 'final', outcome: 'delivered', reason: null }),
   },
   maxConcurrentActivityTaskExecutions: 100,
@@ -71,13 +71,13 @@ const kinds = {
   oneActivity: async () =>
     Array.from({ length: workflows }, () => {
       const sendId = uuidv7();
-      return { type: 'oneActivity', id: sendId, input: { sendId, run: 1 } };
+      return { type: 'oneActivity', id: sendId, input: { sendId, run: 1, recipientDomain: 'example.net' } };
     }),
   emailSend: async () =>
     (await makeSends(environment, workflows)).map((sendId) => ({
       type: 'emailSend',
       id: emailSendId(sendId, 1),
-      input: { sendId, run: 1 },
+      input: { sendId, run: 1, recipientDomain: 'example.net' },
     })),
 };
 type Kind = keyof typeof kinds;
