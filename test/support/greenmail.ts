@@ -2,10 +2,10 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { loadEmbeddedConfig } from '../../config/config.ts';
 import { freePort } from './freePort.ts';
 
 const VERSION = '2.1.8';
@@ -94,7 +94,7 @@ export async function startGreenMail(users: readonly string[] = []): Promise<Gre
 
 /** The jar from the cache, fetched with Maven the first time. */
 async function greenMailJar(): Promise<string> {
-  const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'heed', 'greenmail');
+  const cache = join(loadEmbeddedConfig().cacheDir, 'greenmail');
   const jar = join(cache, JAR);
   if (existsSync(jar)) return jar;
   await mkdir(cache, { recursive: true });

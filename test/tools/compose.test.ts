@@ -62,8 +62,8 @@ describe('docker-compose.yml', () => {
     ],
     [
       'a wrong value',
-      "HEED_API_PORT: '8080'",
-      "HEED_API_PORT: '80800'",
+      'HEED_API_PORT: "8080"',
+      'HEED_API_PORT: "80800"',
       /HEED_API_PORT: must be a port number/,
     ],
     [
@@ -73,7 +73,7 @@ describe('docker-compose.yml', () => {
       /sets POSTGRES_DATABASE, which postgres:/,
     ],
     ['an unknown thing to set in .env', '${HEED_SMTP_URL:?', '${HEED_RELAY_URL:?', /asks for HEED_RELAY_URL/],
-    ['a port open to everybody', "'127.0.0.1:8080:8080'", "'8080:8080'", /must open to this machine alone/],
+    ['a port open to everybody', '"127.0.0.1:8080:8080"', '"8080:8080"', /must open to this machine alone/],
   ])('%s is found', (_what, from, to, problem) => {
     expect(composeProblems(changed(compose, from, to), root).join('\n')).toMatch(problem);
   });
