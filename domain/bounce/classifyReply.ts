@@ -22,7 +22,11 @@ const LINK = /\bhttps?:\/\/\S+/gi;
 const LONGEST_TEXT = 4000;
 /** KDDI (au) leaves the address out where the recipient's own filter refuses, and names it where there is none. */
 const NAMES_NOBODY = /(?:^|> )(?:550 )?: user unknown\b/;
-const NAMES_THE_RECIPIENT = /^addr: user unknown\W*$/;
+const NAMES_THE_RECIPIENT = /^(?:addr: user unknown|unknown user: addr)\W*$/;
+const TERSE =
+  /\b(?:unknown user|user unknown|no such user|user (?:does )?not (?:exist|found)|recipient not found)\b/;
+/** The RFC's own text of 550, which stands for "not found", "no access" and "policy" alike. */
+const RFC5321_550 = /\brequested action not taken: mailbox unavailable\b/;
 const AFTER_RECIPIENT: readonly SmtpPhase[] = ['data', 'message', 'final'];
 
 /**
@@ -79,12 +83,14 @@ function isTemporary({ code, enhancedCode, text }: SeenReply): boolean {
 
 /** Whether words that call the mailbox unknown are doubtful by where they stand or by the code beside them. */
 function isDoubtful({ phase, code, enhancedCode, text }: SeenReply): boolean {
-  if (!/\b(?:unknown user|user unknown|no such user|user (?:does )?not (?:exist|found))\b/.test(text))
-    return false;
+  if (!TERSE.test(text) && !(enhancedCode === null && RFC5321_550.test(text))) return false;
   if (NAMES_NOBODY.test(text)) return true;
   if (enhancedCode?.startsWith('5.1.')) return false;
   if (phase !== null) return AFTER_RECIPIENT.includes(phase);
-  return code !== 0 && !NAMES_THE_RECIPIENT.test(text);
+  if (enhancedCode?.startsWith('5.2.')) return true;
+  // A status without a reply: the reporting system itself did not find the mailbox.
+  if (code === 0 && enhancedCode !== null) return false;
+  return !NAMES_THE_RECIPIENT.test(text);
 }
 
 function normalise(text: string, recipientDomain: string | undefined): string {

@@ -59,6 +59,8 @@ const PHASES: readonly (readonly [RegExp, SmtpPhase])[] = [
     'ehlo',
   ],
   [/\b(?:in reply to|after|did not like our)\s+(?:the\s+)?initial (?:connection|greeting)\b/i, 'greeting'],
+  // Named in any other way; `503 Need RCPT (recipient)` is said after it failed.
+  [/(?<!need )\brcpt\b(?! \()/i, 'rcpt'],
 ];
 
 /** The stage that a quoted reply answered, where the text around it says so (Postfix, Exim, qmail, DragonFly), or `null`. */

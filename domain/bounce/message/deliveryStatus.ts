@@ -6,6 +6,7 @@ import type { Notice } from './notice.ts';
 import { domainOf, evidenceAbout, phaseOfReply } from './prose.ts';
 import { type RecipientReport, unjudged } from './report.ts';
 import { decodeLeniently, oneLine } from './text.ts';
+import { failedRecipients } from './textBounce.ts';
 
 const STATUS_TYPE = /^(?:message|text)\/(?:global-)?delivery-status$/;
 const STATUS_FIELDS = /^[ \t]{0,3}(?:reporting-mta|final-recipient|original-recipient)[ \t]*:/im;
@@ -25,7 +26,10 @@ export function readDeliveryStatus(message: Message, notice: Notice): RecipientR
     const recipients = recipientGroups(groups);
     if (recipients.length === 0) continue;
     const prose = withoutReport(notice);
-    return recipients.map((fields) => readRecipient(fields, groups[0]!, message, prose));
+    const reports = recipients.map((fields) => readRecipient(fields, groups[0]!, prose));
+    if (reports.length > 1 || reports[0]!.recipient !== null) return reports;
+    const named = failedRecipients(message, prose, message.headers.get('x-failed-recipients') ?? []);
+    return [{ ...reports[0]!, recipient: named[0] ?? null }];
   }
   return null;
 }
@@ -83,12 +87,7 @@ function splitAtRepetition(group: Fields): Fields[] {
   });
 }
 
-function readRecipient(
-  fields: Fields,
-  perMessage: Fields,
-  message: Message,
-  notice: Notice,
-): RecipientReport {
+function readRecipient(fields: Fields, perMessage: Fields, notice: Notice): RecipientReport {
   const finalRecipient =
     addressInField(first(fields, 'final-recipient')) ?? addressInField(first(fields, 'x-actual-recipient'));
   const originalRecipient = addressInField(first(fields, 'original-recipient'));
@@ -97,10 +96,7 @@ function readRecipient(
     /(?<![\d.])[245]\.\d{1,3}\.\d{1,3}(?![\d.])/.exec(first(fields, 'status') ?? '')?.[0] ?? null;
   const diagnostic = first(fields, 'diagnostic-code', 'x-diagnostic-code') ?? null;
   const known = {
-    recipient:
-      originalRecipient ??
-      finalRecipient ??
-      addressInField(first(message.headers, 'x-failed-recipients') ?? undefined),
+    recipient: originalRecipient ?? finalRecipient,
     finalRecipient,
     originalRecipient,
     reportedAction,

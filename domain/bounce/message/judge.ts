@@ -37,8 +37,19 @@ export function judge(evidence: readonly Evidence[], recipientDomain: string | n
     const { verdict } = verdictOn({ text: '', status: stated, phase: null, quoted: false }, recipientDomain);
     return judgement(verdict, stated, 0, null);
   }
-  const { verdict, reply, each } = best;
+  const { reply, each } = best;
+  const verdict = isUnconfirmed(best) ? { ...best.verdict, action: 'soft' as const } : best.verdict;
   return judgement(verdict, specific(reply.enhancedCode, stated), reply.code, each.text);
+}
+
+/**
+ * A diagnostic without any code is no reply of a server: `The account does not exist` beside Status 5.0.0 may be
+ * anybody's guess.
+ */
+function isUnconfirmed({ verdict, reply, each }: ReturnType<typeof verdictOn> & { each: Evidence }): boolean {
+  if (verdict.category !== 'user_unknown' || !each.quoted || each.phase !== null || reply.code !== 0)
+    return false;
+  return reply.enhancedCode === null || reply.enhancedCode.endsWith('.0.0');
 }
 
 function judgement(

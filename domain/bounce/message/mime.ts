@@ -43,8 +43,10 @@ export async function parseMessage(octets: Uint8Array): Promise<Message> {
       }),
     );
     // A multipart message whose boundaries were lost on its way has nothing but a body.
-    const isLost = message.text.trim() === '' && message.parts.length === 0;
-    return isLost ? { ...message, text: asPlainText(octets).text } : message;
+    if (message.text.trim() !== '') return message;
+    const text = message.parts.find(({ type }) => /^text(?:$|\/plain|\s)/.test(type));
+    if (text) return { ...message, text: decodeLeniently(text.octets.subarray(0, LONGEST_TEXT)) };
+    return message.parts.length === 0 ? { ...message, text: asPlainText(octets).text } : message;
   } catch {
     return asPlainText(octets);
   }

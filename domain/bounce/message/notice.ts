@@ -1,4 +1,4 @@
-import { addressesIn, distinct, sameAddress } from './addresses.ts';
+import { addressesIn, distinct } from './addresses.ts';
 import { type Fields, fieldGroups, fieldIn, first } from './fields.ts';
 import type { Message } from './mime.ts';
 import { decodeLeniently, oneLine } from './text.ts';
@@ -26,7 +26,7 @@ const FOLLOWS =
   /(?:headers?|message|mail|text|copy|body|lines?)\b.{0,60}\b(?:follows?|following|below|attached|is appended)\b.{0,12}$|^\s*(?:the )?(?:original|undelivered|unsent|returned|rejected) (?:message|mail|e-?mail)(?: (?:headers?|text|source|body|content|details))*\W{0,4}$|^\s*(?:header|message headers|returned content)\W{0,4}$/i;
 /** Fields that only a whole message has. */
 const OF_TRANSPORT =
-  /^(?:received|return-path|delivered-to|mime-version|dkim-signature|x-mailer|content-type)$/;
+  /^(?:received|return-path|delivered-to|mime-version|dkim-signature|x-mailer)$/;
 const OF_MESSAGE =
   /^(?:received|return-path|delivered-to|mime-version|dkim-signature|x-[\w-]+|content-[\w-]+|from|to|cc|subject|date|message-id|reply-to|sender|in-reply-to|references|user-agent|list-[\w-]+|authentication-results|arc-[\w-]+|importance|thread-[\w-]+|precedence|errors-to|organization)$/;
 /** A report's own fields, which stand in blocks too. */
@@ -154,7 +154,5 @@ export function senders(message: Message, notice: Notice): string[] {
       (name) => message.headers.get(name)?.slice(0, 5) ?? [],
     ),
   ];
-  const own = values.flatMap((value) => addressesIn(value).map(({ address }) => address));
-  const to = originalTo(notice.original);
-  return distinct(own).filter((address) => !to.some((each) => sameAddress(each, address)));
+  return distinct(values.flatMap((value) => addressesIn(value).map(({ address }) => address)));
 }

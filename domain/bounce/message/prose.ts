@@ -44,9 +44,13 @@ export function evidenceAbout(notice: Notice, addresses: readonly string[]): Evi
       ...repliesIn(lines.filter((line) => namesNobodyElse(line, isTheirs))).map((text) => quote(text, null)),
     );
   }
-  const paragraphs = [...segments.map((segment) => segment.join(' ')), lines.join('\n')];
-  for (const text of paragraphs) {
-    const said = statements(text);
+  const prose = [
+    // An entry of a list of failed recipients goes straight to the point.
+    ...segments.filter((segment) => startsWithAddress(segment[0]!)).map((segment) => firstParagraph(segment)),
+    ...segments.map((segment) => statements(segment.join(' '))),
+    statements(lines.join('\n')),
+  ];
+  for (const said of prose) {
     if (said !== '') evidence.push({ text: said, status: null, phase: null, quoted: false });
   }
   return evidence.slice(0, 40);
@@ -120,8 +124,9 @@ function segmentsOf(lines: readonly string[], isTheirs: (address: string) => boo
     let end = start + 1;
     for (; end < lines.length && end < start + LONGEST_SEGMENT; end++) {
       const line = lines[end]!;
-      const others = addressesIn(line).filter(({ address }) => !isTheirs(address));
-      if (SECTION.test(line) || (others.length > 0 && (startsWithAddress(line) || LABEL.test(line)))) break;
+      // The next mention at the start of a line, or of somebody else beside a label, begins the next segment.
+      const isElses = addressesIn(line).some(({ address }) => !isTheirs(address));
+      if (SECTION.test(line) || startsWithAddress(line) || (isElses && LABEL.test(line))) break;
       segment.push(line);
     }
     segments.push(segment);
@@ -137,6 +142,10 @@ function repliesIn(lines: readonly string[]): string[] {
     .filter((paragraph) => paragraph.some(quotesReply))
     .map((paragraph) => paragraph.join(' '))
     .slice(0, 10);
+}
+
+function firstParagraph(lines: readonly string[]): string {
+  return (paragraphsOf(lines)[0] ?? []).join(' ').replace(/\s+/g, ' ').trim().slice(0, LONGEST_EVIDENCE);
 }
 
 function paragraphsOf(lines: readonly string[]): string[][] {

@@ -19,7 +19,7 @@ const FAILURE_TEXT =
   /(?:could|can|was|were|has|have|had|is|did|do|does|been|wasn|couldn)(?: ?not|n't|'t)\b[^.]{0,60}\b(?:deliver|sen[dt]|reach|accept|process|post|transmit|forward|complet|receiv|exist|found|find)|\bunable to (?:deliver|send|reach|relay|process|contact)|\bundeliver|\bnon[- ]?deliver|\bdeliver\w*\b[^.]{0,80}\b(?:fail|unsuccessful|aborted|impossible|rejected)|\bfail\w*\b[^.]{0,60}\b(?:deliver|recipient|address|send|mail|message)|\breturn(?:ed|ing) to (?:the )?sender|\bpermanent\w* (?:fatal )?(?:delivery )?(?:error|failure)|\b(?:given|giving|gave) up\b|\berrors? (?:\w+ )?(?:deliver|while)|\b(?:rejected|refused|blocked|bounced)\b|\bnot a (?:list )?member\b|\bunknown (?:user|recipient|address)|\b(?:user|recipient|address|mailbox)\b[^.]{0,30}\bunknown\b|\bno such (?:user|recipient|mailbox)|\b(?:quota|mailbox (?:is )?full)\b|nicht (?:zugestellt|zustellbar|ausgeliefert)|unzustellbar|(?:pas|non) (?:pu )?(?:être )?(?:remis|délivr|distribu|consegn|recapit)|no (?:se )?(?:pudo|ha podido|puede)|não (?:foi|pôde|pode)|не (?:было |был )?доставлен|届け|配信(?:でき|不能|されま)|送信できま|無法|无法|失败/i;
 
 const LABELLED =
-  /^\s*(?:[*•-]\s*)?(?:(?:the )?(?:failed|final|original|intended|invalid|bad|unknown|failing|affected|message|e-?mail|destination|envelope)[ -])*(?:recipients?|to|rcpt(?: to)?|address(?:es)?|e-?mail|users?|mailbox|empf(?:ä|ae)nger|destinataires?|destinatari[oa]s?|宛先|受信者|получатель)(?:\(s\))?(?: (?:address|list|name|e-?mail))?\s*[:=：]\s*/i;
+  /^\s*(?:[*•-]\s*)?(?:(?:the )?(?:failed|final|original|intended|invalid|bad|unknown|failing|affected|message|e-?mail|destination|envelope)[ -])*(?:recipients?|(?:failed|delivered|delivery|deliver|undeliverable) to|rcpt(?: to)?|address(?:es)?|e-?mail|users?|mailbox|empf(?:ä|ae)nger|destinataires?|destinatari[oa]s?|宛先|受信者|получатель)(?:\(s\))?(?: (?:address|list|name|e-?mail))?\s*[:=：]\s*/i;
 
 /**
  * Reads a bounce that has no report: `null` where the message is no bounce. A message is one where a mail system (or a
@@ -88,7 +88,12 @@ function forwardedFrom({ lines }: Notice, recipient: string): string | null {
   return null;
 }
 
-function failedRecipients(message: Message, notice: Notice, failedHeader: readonly string[]): string[] {
+/** The recipients that failed, as the words of a notification name them; `failedHeader`: values of X-Failed-Recipients. */
+export function failedRecipients(
+  message: Message,
+  notice: Notice,
+  failedHeader: readonly string[],
+): string[] {
   const own = senders(message, notice);
   const found = (values: readonly string[]) =>
     distinct(values.flatMap((value) => addressesIn(value.slice(0, 20_000)).map(({ address }) => address)));
@@ -146,7 +151,9 @@ function atLineStart(lines: readonly string[]): string[] {
     const found = addressesIn(line)[0]!;
     const rest = line.slice(found.end);
     // A sentence that begins with an address goes on with a word; a list entry with punctuation, a reason or nothing.
-    return /^[\s>"'\])]*(?:$|[:;,.|(<[-]|\.\.\.|on \d|\d{3}\b|\s{2,})/.test(rest) ? [found.address] : [];
+    return /^[\s>"'\])]*(?:$|[:;,.|(<[-]|\.\.\.|on (?:\w{3,9},? )?\d|\d{3}\b|\s{2,})/.test(rest)
+      ? [found.address]
+      : [];
   });
 }
 
