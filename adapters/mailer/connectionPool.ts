@@ -21,6 +21,8 @@ export interface ConnectionSource {
    * @param suspect the last attempt to connect failed
    */
   takePlace(suspect: boolean): Place | null;
+  /** Told when a connection has nothing to do; somebody else may need its place. */
+  becameIdle(): void;
 }
 
 export interface PoolOptions {
@@ -235,6 +237,7 @@ export class ConnectionPool {
       void session.quit();
     }, this.#options.idleMilliseconds).unref();
     this.#idle.push({ session, since: performance.now(), timer });
+    this.#source.becameIdle();
   }
 
   #takeBack(session: SmtpSession, transmissions: number): void {

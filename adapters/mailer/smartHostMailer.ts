@@ -35,6 +35,7 @@ export function createSmartHostMailer(options: SmartHostOptions): Mailer {
     open: (signal: AbortSignal) => openSession(options, signal),
     limit: () => options.maxConnections,
     takePlace: () => OWN_PLACE,
+    becameIdle() {},
   };
   const pool = new ConnectionPool(source, {
     probeAfterMilliseconds: 5_000,

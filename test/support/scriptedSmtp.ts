@@ -48,7 +48,14 @@ export class ScriptedPeer {
 
   /** Waits until the client has ended the connection. */
   async ended(): Promise<void> {
-    while (!this.#over) await this.#more();
+    while (!this.#over) await this.more();
+  }
+
+  /** Waits until the client writes more, or ends the connection. */
+  more(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   /** Ends the connection with FIN. */
@@ -96,14 +103,8 @@ export class ScriptedPeer {
     for (;;) {
       const index = this.#unread.indexOf(text, 0, 'latin1');
       if (index !== -1 || this.#over) return index;
-      await this.#more();
+      await this.more();
     }
-  }
-
-  #more(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = resolve;
-    });
   }
 
   #consume(length: number): string {
@@ -122,10 +123,15 @@ export interface ScriptedSmtp {
   stop(): Promise<void>;
 }
 
-/** A TCP server on 127.0.0.1 that plays a script with each connection; `nth` counts them from 0. */
+/**
+ * A TCP server on loopback that plays a script with each connection; `nth` counts them from 0.
+ *
+ * @param host another loopback address where several servers share a port
+ */
 export async function startScriptedSmtp(
   script: (peer: ScriptedPeer, nth: number) => Promise<void>,
   port = 0,
+  host = '127.0.0.1',
 ): Promise<ScriptedSmtp> {
   const peers: ScriptedPeer[] = [];
   const failures: unknown[] = [];
@@ -136,7 +142,7 @@ export async function startScriptedSmtp(
     const peer = new ScriptedPeer(socket);
     peers.push(peer);
     script(peer, peers.length - 1).catch((error) => failures.push(error));
-  }).listen(port, '127.0.0.1');
+  }).listen(port, host);
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,

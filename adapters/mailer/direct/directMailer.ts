@@ -157,6 +157,7 @@ class DirectMailer implements Mailer {
           },
           limit: () => destination.pace.connections,
           takePlace: (suspect) => this.#places.take(destination.pool, suspect),
+          becameIdle: () => this.#places.makeRoom(),
         },
         {
           maxMessagesPerConnection,

@@ -38,7 +38,7 @@ export class Places {
   take(claimant: Claimant, suspect: boolean): Place | null {
     if (this.#used >= this.#total || (suspect && this.#suspects >= this.#forSuspects)) {
       this.#waiting.add(claimant);
-      if (this.#used >= this.#total) this.#makeRoom();
+      this.makeRoom();
       return null;
     }
     this.#used++;
@@ -59,16 +59,9 @@ export class Places {
     };
   }
 
-  #serveWaiting(): void {
-    for (const claimant of [...this.#waiting]) {
-      if (this.#used >= this.#total) return;
-      this.#waiting.delete(claimant);
-      claimant.serve();
-    }
-  }
-
-  #makeRoom(): void {
-    if (this.#ending >= this.#waiting.size) return;
+  /** Where somebody waits, ends the connection that is idle for the longest. */
+  makeRoom(): void {
+    if (this.#used < this.#total || this.#ending >= this.#waiting.size) return;
     let longest: Claimant | null = null;
     for (const claimant of this.#claimants()) {
       const since = claimant.idleSince;
@@ -77,5 +70,13 @@ export class Places {
     if (longest === null) return;
     this.#ending++;
     longest.shedIdle();
+  }
+
+  #serveWaiting(): void {
+    for (const claimant of [...this.#waiting]) {
+      if (this.#used >= this.#total) return;
+      this.#waiting.delete(claimant);
+      claimant.serve();
+    }
   }
 }

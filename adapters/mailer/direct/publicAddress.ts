@@ -17,7 +17,6 @@ const SPECIAL: readonly [network: string, prefix: number, family: 'ipv4' | 'ipv6
   ['224.0.0.0', 4, 'ipv4'],
   ['240.0.0.0', 4, 'ipv4'],
   ['::', 127, 'ipv6'],
-  ['::ffff:0:0', 96, 'ipv6'],
   ['64:ff9b:1::', 48, 'ipv6'],
   ['100::', 64, 'ipv6'],
   ['2001:db8::', 32, 'ipv6'],
@@ -27,6 +26,7 @@ const SPECIAL: readonly [network: string, prefix: number, family: 'ipv4' | 'ipv6
   ['ff00::', 8, 'ipv6'],
 ];
 
+/** It takes an IPv4-mapped address (::ffff:127.0.0.1) for the IPv4 address that it is. */
 const special = new BlockList();
 for (const [network, prefix, family] of SPECIAL) special.addSubnet(network, prefix, family);
 
