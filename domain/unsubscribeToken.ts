@@ -46,3 +46,13 @@ export function readToken(text: string): TokenParts | null {
   const sendId = digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
   return { sendId, tag: bytes.subarray(ID_BYTES) };
 }
+
+/** Subject of the message that unsubscribes by mail (RFC 2369 section 3.2). */
+export function subjectOf(token: string): string {
+  return `unsubscribe ${token}`;
+}
+
+/** What may be the token in the subject of such a message, whatever a mail program put around it. */
+export function tokenOfSubject(subject: string): string | null {
+  return /(?<![a-z0-9])[a-z2-7]{52}(?![a-z0-9])/i.exec(subject)?.[0] ?? null;
+}

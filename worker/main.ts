@@ -3,10 +3,12 @@ import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime } from '@t
 import pino from 'pino';
 import { createEmailComposer } from '../adapters/mailer/createComposer.ts';
 import { createSmartHostMailer } from '../adapters/mailer/smartHostMailer.ts';
+import { createUnsubscribing } from '../adapters/mailer/unsubscribing.ts';
 import { ensureNamespace } from '../adapters/temporal/namespace.ts';
 import { createWorkflowProcesses } from '../adapters/temporal/processes.ts';
 import { ensureSchedules } from '../adapters/temporal/schedules.ts';
 import { ensureSearchAttributes } from '../adapters/temporal/searchAttributes.ts';
+import { createUnsubscribeTokens } from '../adapters/tokens/unsubscribeTokens.ts';
 import { type Config, configOrExit, loadConfig } from '../config/config.ts';
 import { openDatabase } from '../db/connection.ts';
 import { AddressHasher } from '../db/queries/addresses.ts';
@@ -56,7 +58,13 @@ async function main(config: Config): Promise<void> {
     connection: native,
     namespace,
     workflowBundle: await bundle,
-    activities: createActivities({ db, hasher, mailer, composer: createEmailComposer(), processes }),
+    activities: createActivities({
+      db,
+      hasher,
+      mailer,
+      composer: createEmailComposer(createLinks(config)),
+      processes,
+    }),
   });
   const relay = startRelay({ db, processes, log });
   const running = Promise.all(workers.map((worker) => worker.run()));
@@ -75,6 +83,15 @@ async function main(config: Config): Promise<void> {
   await running;
   await mailer.close();
   await Promise.all([native.close(), connection.close(), db.close()]);
+}
+
+function createLinks({ tokenKeys, publicUrl, unsubscribeMailbox, messageIdDomain }: Config) {
+  return createUnsubscribing({
+    tokens: createUnsubscribeTokens(tokenKeys),
+    publicUrl,
+    mailbox: unsubscribeMailbox,
+    listDomain: messageIdDomain,
+  });
 }
 
 function createMailer({ smtp }: Config) {

@@ -1,7 +1,12 @@
+import type { EmailKind } from '../../domain/words.ts';
 import type { OutgoingMessage } from './mailer.ts';
 
 /** What a message is made of. */
 export interface EmailToCompose {
+  readonly sendId: string;
+  readonly kind: EmailKind;
+  /** The list that it is sent to, where there is one. */
+  readonly listId: string | null;
   readonly messageId: string;
   readonly createdAt: Date;
   readonly recipient: string | null;

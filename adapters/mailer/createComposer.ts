@@ -1,12 +1,16 @@
 import { composeMessage } from './compose.ts';
 import type { EmailComposer, EmailToCompose } from './composer.ts';
 import { type ParsedEmail, parseEmail } from './render.ts';
+import type { Unsubscribing } from './unsubscribing.ts';
 
 /** Versions of emails kept parsed: a broadcast renders one of them many thousand times. */
 const PARSED_KEPT = 50;
 
-/** Composes from templates; a version of an email never changes, so it is parsed once. */
-export function createEmailComposer(): EmailComposer {
+/**
+ * Composes from templates; a version of an email never changes, so it is parsed once. Marketing email can be unsubscribed
+ * from, by its headers and by a link; transactional email has neither.
+ */
+export function createEmailComposer(unsubscribing: Unsubscribing): EmailComposer {
   const parsed = new Map<string, ParsedEmail>();
 
   const parsedOnce = (email: EmailToCompose['email']): ParsedEmail => {
@@ -21,9 +25,10 @@ export function createEmailComposer(): EmailComposer {
   };
 
   return {
-    async compose({ email, prospect, recipient, messageId, createdAt }) {
+    async compose({ sendId, kind, listId, email, prospect, recipient, messageId, createdAt }) {
       if (recipient === null) return { ok: false, problem: 'The recipient was erased.' };
-      const rendered = parsedOnce(email).render(prospect);
+      const isMarketing = kind === 'marketing';
+      const rendered = parsedOnce(email).render(prospect, isMarketing ? unsubscribing.urlOf(sendId) : null);
       if (!rendered.ok) {
         const { field, line, column, message } = rendered.problem;
         return { ok: false, problem: `${field}, line ${line}, column ${column}: ${message}` };
@@ -38,6 +43,7 @@ export function createEmailComposer(): EmailComposer {
         subject,
         html,
         text,
+        ...(isMarketing && { headers: unsubscribing.headersOf(sendId, listId) }),
       });
       return { ok: true, message: { from: email.fromAddress, to: recipient, content } };
     },

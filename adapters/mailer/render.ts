@@ -1,6 +1,13 @@
 import { convert } from 'html-to-text';
 import { Liquid, LiquidError, type Template } from 'liquidjs';
-import { isKnownMergeField, STANDARD_MERGE_FIELDS } from '../../domain/email/mergeFields.ts';
+import {
+  isKnownMergeField,
+  isUnsubscribeField,
+  STANDARD_MERGE_FIELDS,
+  UNSUBSCRIBE_FIELD,
+} from '../../domain/email/mergeFields.ts';
+import type { EmailKind } from '../../domain/words.ts';
+import { withHtmlLink, withTextLink } from './unsubscribeFooter.ts';
 
 /** The parts of an email that may hold merge fields, as Liquid templates. */
 export interface EmailTemplates {
@@ -41,6 +48,8 @@ export type Rendered =
   | { readonly ok: false; readonly problem: TemplateProblem };
 
 const PARTS: readonly TemplatePart[] = ['subject', 'fromName', 'html', 'text'];
+/** Those in which a link can be followed. */
+const PARTS_WITH_LINK: readonly TemplatePart[] = ['html', 'text'];
 
 /** Characters of one template; a long newsletter has a tenth. Mail programs cut messages far below. */
 const PARSE_LIMIT = 1_000_000;
@@ -88,25 +97,35 @@ const engineOf = (part: TemplatePart) => (part === 'html' ? htmlEngine : plainEn
  * fields that are neither known nor given a default, and too much work.
  *
  * @param customKeys keys of the custom fields that the account has defined
+ * @param kind only marketing email has an unsubscribe link
  * @returns every problem found; none where the email is good to send
  */
 export function validateTemplates(
   templates: EmailTemplates,
   customKeys: readonly string[],
+  kind: EmailKind = 'marketing',
 ): TemplateProblem[] {
   return PARTS.flatMap((part) => {
     const source = templates[part];
-    return source === null ? [] : validatePart(part, source, customKeys);
+    return source === null ? [] : validatePart(part, source, customKeys, kind);
   });
 }
 
-function validatePart(part: TemplatePart, source: string, customKeys: readonly string[]): TemplateProblem[] {
+function validatePart(
+  part: TemplatePart,
+  source: string,
+  customKeys: readonly string[],
+  kind: EmailKind,
+): TemplateProblem[] {
   const engine = engineOf(part);
+  const hasLink = kind === 'marketing' && PARTS_WITH_LINK.includes(part);
+  const isKnown = (path: readonly unknown[]) =>
+    (hasLink && isUnsubscribeField(path)) || isKnownMergeField(path, customKeys);
   try {
     const parsed = engine.parse(source);
-    const unknown = unknownMergeFields(engine, parsed, source, customKeys);
+    const unknown = unknownMergeFields(engine, parsed, source, isKnown);
     if (unknown.length > 0) return unknown.map((problem) => ({ field: part, ...problem }));
-    engine.renderSync(parsed, scopeOf({}, customKeys));
+    engine.renderSync(parsed, scopeOf({}, customKeys, hasLink ? 'https://' : null));
     return [];
   } catch (error) {
     return [problemOf(part, error)];
@@ -117,12 +136,12 @@ function unknownMergeFields(
   engine: Liquid,
   parsed: Template[],
   source: string,
-  customKeys: readonly string[],
+  isKnown: (path: readonly unknown[]) => boolean,
 ): Omit<TemplateProblem, 'field'>[] {
   const lines = source.split('\n');
   const uses = Object.values(engine.analyzeSync(parsed, { partials: false }).globals).flat();
   return uses
-    .filter((use) => !isKnownMergeField(use.toArray(), customKeys))
+    .filter((use) => !isKnown(use.toArray()))
     .map((use) => ({
       line: use.location.row,
       column: use.location.col,
@@ -173,15 +192,19 @@ function customKeysOf(engine: Liquid, parsed: Template[]): string[] {
  * What a template sees. Every field that it names is there: one that this prospect has no value for is empty, and
  * whether a custom field exists was asked when the email was saved.
  */
-function scopeOf(values: MergeValues, customKeys: readonly string[]): object {
+function scopeOf(values: MergeValues, customKeys: readonly string[], unsubscribeUrl: string | null): object {
   const fields = Object.fromEntries(STANDARD_MERGE_FIELDS.map((name) => [name, values[name] ?? null]));
   const empty = Object.fromEntries(customKeys.map((key) => [key, null]));
-  return { prospect: { ...fields, custom: { ...empty, ...values.custom } } };
+  return {
+    prospect: { ...fields, custom: { ...empty, ...values.custom } },
+    ...(unsubscribeUrl !== null && { [UNSUBSCRIBE_FIELD]: unsubscribeUrl }),
+  };
 }
 
 /** Templates that were parsed once, to be rendered for many prospects. */
 export interface ParsedEmail {
-  render(values: MergeValues): Rendered;
+  /** @param unsubscribeUrl the link that HTML and text then have, by themselves or below; `null` for none */
+  render(values: MergeValues, unsubscribeUrl?: string | null): Rendered;
 }
 
 /**
@@ -205,10 +228,17 @@ export function parseEmail(templates: EmailTemplates): ParsedEmail {
       return { render: () => ({ ok: false, problem }) };
     }
   }
-  return { render: (values) => renderParts(parsed, scopeOf(values, customKeys)) };
+  return {
+    render: (values, unsubscribeUrl = null) =>
+      renderParts(parsed, scopeOf(values, customKeys, unsubscribeUrl), unsubscribeUrl),
+  };
 }
 
-function renderParts(parsed: readonly [TemplatePart, Template[]][], scope: object): Rendered {
+function renderParts(
+  parsed: readonly [TemplatePart, Template[]][],
+  scope: object,
+  unsubscribeUrl: string | null,
+): Rendered {
   const rendered: Partial<Record<TemplatePart, string>> = {};
   for (const [part, template] of parsed) {
     try {
@@ -217,14 +247,16 @@ function renderParts(parsed: readonly [TemplatePart, Template[]][], scope: objec
       return { ok: false, problem: problemOf(part, error) };
     }
   }
-  const html = rendered.html ?? null;
+  const written = rendered.html ?? null;
+  const html = written === null || unsubscribeUrl === null ? written : withHtmlLink(written, unsubscribeUrl);
+  const text = rendered.text ?? (html === null ? '' : textOf(html));
   return {
     ok: true,
     email: {
       subject: headerLine(rendered.subject ?? '', LONGEST_SUBJECT),
       fromName: headerLine(rendered.fromName ?? '', LONGEST_NAME) || null,
       html,
-      text: rendered.text ?? (html === null ? '' : textOf(html)),
+      text: unsubscribeUrl === null ? text : withTextLink(text, unsubscribeUrl),
     },
   };
 }

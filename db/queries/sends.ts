@@ -115,6 +115,8 @@ export interface SendToAttempt {
   readonly sendId: string;
   readonly run: number;
   readonly state: SendState;
+  readonly kind: EmailKind;
+  readonly listId: string | null;
   readonly prospectId: string;
   readonly addressId: string;
   readonly recipient: string | null;
@@ -137,7 +139,7 @@ export interface SendToAttempt {
 
 const LOAD = prepared(
   'send_to_attempt',
-  `select s.run, s.state, s.prospect_id, s.address_id, s.recipient, s.recipient_domain, s.message_id, s.created_at,
+  `select s.run, s.state, s.kind, s.list_id, s.prospect_id, s.address_id, s.recipient, s.recipient_domain, s.message_id, s.created_at,
      v.email_id, v.version, v.subject, v.from_name, v.from_address, v.reply_to, v.html, v.text,
      p.email, p.first_name, p.last_name, p.company, p.title, p.phone, p.country, p.state as prospect_state, p.city, p.postal_code,
      p.website, p.lead_source, p.time_zone, p.custom
@@ -154,6 +156,8 @@ export async function loadSendToAttempt(on: Session, sendId: string): Promise<Se
     sendId,
     run: row.run!,
     state: row.state!,
+    kind: row.kind!,
+    listId: row.list_id!,
     prospectId: row.prospect_id!,
     addressId: row.address_id!,
     recipient: row.recipient!,

@@ -18,3 +18,10 @@ export function isKnownMergeField(path: readonly unknown[], customKeys: readonly
   if (field === 'custom') return path.length === 3 && typeof key === 'string' && customKeys.includes(key);
   return path.length === 2 && STANDARD_MERGE_FIELDS.includes(field);
 }
+
+/** The recipient's own unsubscribe link, in the HTML and the text of marketing email. */
+export const UNSUBSCRIBE_FIELD = 'unsubscribe_url';
+
+export function isUnsubscribeField(path: readonly unknown[]): boolean {
+  return path.length === 1 && path[0] === UNSUBSCRIBE_FIELD;
+}

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { composeMessage, type MessageToCompose } from '../../adapters/mailer/compose.ts';
 import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
 import { headerLine } from '../../adapters/mailer/render.ts';
+import { testUnsubscribing } from '../support/unsubscribing.ts';
 
 const MESSAGE: MessageToCompose = {
   messageId: '<01890a5d-ac96-774b-bcce-b302099a8057@example.com>',
@@ -165,6 +166,9 @@ describe('createEmailComposer', () => {
     text: null,
   };
   const send = {
+    sendId: '019a0c5e-7d3a-7c1e-9f1b-2f4a8d6e0b11',
+    kind: 'transactional' as const,
+    listId: null,
     messageId: MESSAGE.messageId,
     createdAt: MESSAGE.date,
     recipient: 'jane@example.net',
@@ -173,7 +177,7 @@ describe('createEmailComposer', () => {
   };
 
   it('makes a prospect’s own message', async () => {
-    const composer = createEmailComposer();
+    const composer = createEmailComposer(testUnsubscribing);
     const composed = await composer.compose(send);
     if (!composed.ok) throw new Error(composed.problem);
     expect(composed.message).toMatchObject({ from: 'news@example.com', to: 'jane@example.net' });
@@ -187,7 +191,7 @@ describe('createEmailComposer', () => {
   });
 
   it('tells part and place of what cannot be rendered, and uses each version as it is', async () => {
-    const composer = createEmailComposer();
+    const composer = createEmailComposer(testUnsubscribing);
     const wrong = { ...email, version: 2, text: 'a\n{{ prospect.nope }}' };
     expect(await composer.compose({ ...send, email: wrong })).toEqual({
       ok: false,

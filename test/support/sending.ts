@@ -18,6 +18,7 @@ import { createActivities } from '../../worker/activities.ts';
 import { createWorkers, WORKFLOWS } from '../../worker/workers.ts';
 import type { TestAccount } from './account.ts';
 import { type MailServer, startMailServer } from './mailServer.ts';
+import { testUnsubscribing } from './unsubscribing.ts';
 
 /** Workers of this process with a mail server behind them. */
 export interface Sending {
@@ -78,7 +79,7 @@ export async function startSending(
       db: account.db,
       hasher: account.hasher,
       mailer,
-      composer: createEmailComposer(),
+      composer: createEmailComposer(testUnsubscribing),
       processes,
     }),
   });
