@@ -47,7 +47,7 @@ export function auditRoutes({ db, hasher }: ApiDeps): Api {
     const rows = await searchAudit(
       db,
       { ...filter, addressId: named ?? addressId },
-      cursor ?? null,
+      cursor,
       limit + 1,
     );
     return c.json(

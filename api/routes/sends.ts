@@ -204,7 +204,7 @@ export function sendRoutes({ db, hasher, config, temporal, now }: ApiDeps): Api 
 
   api.openapi(list, async (c) => {
     const { limit, cursor, ...filter } = c.req.valid('query');
-    const rows = await searchSends(db, filter, cursor ?? null, limit + 1);
+    const rows = await searchSends(db, filter, cursor, limit + 1);
     return c.json(
       toPage(
         rows,

@@ -1,6 +1,7 @@
 import type { Way } from '../../domain/words.ts';
 import { plain, type Session } from '../connection.ts';
 import type { AuditAction } from './audit.ts';
+import { Conditions } from './keyset.ts';
 
 /** An entry of the audit trail (I6). */
 export interface AuditEntry {
@@ -35,32 +36,27 @@ export interface AuditFilter {
 export const AUDIT_COLUMNS =
   'id, at, action, way, actor, reason, request_id, prospect_id, address_id, send_id, subject, before, after';
 
-const CONDITIONS = {
-  prospectId: 'prospect_id =',
-  addressId: 'address_id =',
-  sendId: 'send_id =',
-  action: 'action =',
-  way: 'way =',
-  from: 'at >=',
-  to: 'at <',
-} as const satisfies Record<keyof AuditFilter, string>;
-
 /** Entries, newest first. */
 export async function searchAudit(
   on: Session,
   filter: AuditFilter,
-  beforeId: number | null,
+  beforeId: number | undefined,
   limit: number,
 ): Promise<AuditEntry[]> {
-  const values: unknown[] = [limit];
-  const conditions = (Object.keys(CONDITIONS) as (keyof AuditFilter)[])
-    .filter((key) => filter[key] !== undefined)
-    .map((key) => `${CONDITIONS[key]} $${values.push(filter[key])}`);
-  if (beforeId !== null) conditions.push(`id < $${values.push(beforeId)}`);
-  const where = conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`;
+  const conditions = new Conditions();
+  conditions.add('prospect_id = ?', filter.prospectId);
+  conditions.add('address_id = ?', filter.addressId);
+  conditions.add('send_id = ?', filter.sendId);
+  conditions.add('action = ?', filter.action);
+  conditions.add('way = ?', filter.way);
+  conditions.add('at >= ?', filter.from);
+  conditions.add('at < ?', filter.to);
+  conditions.add('id < ?', beforeId);
   const rows = await on.query<AuditRow>(
-    plain(`select ${AUDIT_COLUMNS} from audit_entry ${where} order by id desc limit $1`),
-    values,
+    plain(
+      `select ${AUDIT_COLUMNS} from audit_entry ${conditions.where} order by id desc ${conditions.limit(limit)}`,
+    ),
+    conditions.values,
   );
   return rows.map(toAuditEntry);
 }

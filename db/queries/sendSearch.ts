@@ -8,6 +8,7 @@ import type {
   SendState,
 } from '../../domain/words.ts';
 import { plain, type Session } from '../connection.ts';
+import { Conditions } from './keyset.ts';
 
 /** A send as people see it. */
 export interface SendView {
@@ -64,18 +65,8 @@ export interface SendFilter {
   readonly outcome?: SendOutcome | undefined;
   readonly prospectId?: string | undefined;
   readonly emailId?: string | undefined;
-  readonly recipientDomain?: string | undefined;
   readonly test?: boolean | undefined;
 }
-
-const CONDITIONS = {
-  state: 'state =',
-  outcome: 'outcome =',
-  prospectId: 'prospect_id =',
-  emailId: 'email_id =',
-  recipientDomain: 'recipient_domain =',
-  test: 'test =',
-} as const satisfies Record<keyof SendFilter, string>;
 
 const COLUMNS = `id, email_id as "emailId", email_version as "emailVersion", kind, prospect_id as "prospectId",
   address_id as "addressId", recipient, recipient_domain as "recipientDomain", list_id as "listId", test,
@@ -102,20 +93,20 @@ const UNKNOWN = plain(`
 export async function searchSends(
   on: Session,
   filter: SendFilter,
-  beforeId: string | null,
+  beforeId: string | undefined,
   limit: number,
 ): Promise<SendView[]> {
-  const values: unknown[] = [limit];
-  const conditions = (Object.keys(CONDITIONS) as (keyof SendFilter)[])
-    .filter((key) => filter[key] !== undefined)
-    .map((key) => `${CONDITIONS[key]} $${values.push(filter[key])}`);
+  const conditions = new Conditions();
   // Only a final send has an outcome; said, the index over both serves.
-  if (filter.outcome !== undefined && filter.state === undefined) conditions.push(`state = 'final'`);
-  if (beforeId !== null) conditions.push(`id < $${values.push(beforeId)}`);
-  const where = conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`;
+  conditions.add('state = ?', filter.state ?? (filter.outcome === undefined ? undefined : 'final'));
+  conditions.add('outcome = ?', filter.outcome);
+  conditions.add('prospect_id = ?', filter.prospectId);
+  conditions.add('email_id = ?', filter.emailId);
+  conditions.add('test = ?', filter.test);
+  conditions.add('id < ?', beforeId);
   return on.query<SendView & Record<string, unknown>>(
-    plain(`select ${COLUMNS} from send ${where} order by id desc limit $1`),
-    values,
+    plain(`select ${COLUMNS} from send ${conditions.where} order by id desc ${conditions.limit(limit)}`),
+    conditions.values,
   );
 }
 
