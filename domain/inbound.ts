@@ -57,8 +57,8 @@ export interface Finding {
 /** What was understood of one item. */
 export interface Understood {
   readonly findings: readonly Finding[];
-  /** Signed tokens of people who wrote to be unsubscribed. */
-  readonly unsubscribeTokens: readonly string[];
+  /** Sends that their recipients wrote about to be unsubscribed, each proven by a signed token. */
+  readonly unsubscribes: readonly string[];
 }
 
 /** Reads an item. Throws where it cannot be read; never for trouble that passes. */

@@ -13,6 +13,7 @@ import {
 import { type Database, plain, type Session, type Transaction } from '../connection.ts';
 import { applyDeliveryEvent } from './deliveryEvents.ts';
 import { addToOutbox } from './outbox.ts';
+import { unsubscribeInOneStep } from './unsubscribe.ts';
 
 /** Something that came in, as it is to be kept. */
 export interface NewInbound {
@@ -86,9 +87,6 @@ const FAILED = plain(
   `update inbound set state = 'failed', failure = $2, applied_at = $3 where id = $1 and state = 'received'`,
 );
 
-/** Takes a person off by the token in a message of theirs; a token that is not ours changes nothing. */
-export type Unsubscriber = (tx: Transaction, now: Date, token: string) => Promise<void>;
-
 /**
  * Understands one item and applies what it says, all in one transaction; a second time it changes nothing.
  *
@@ -99,7 +97,6 @@ export async function applyInbound(
   db: Database,
   now: Date,
   read: InboundReader,
-  unsubscribe: Unsubscriber,
   inboundId: string,
 ): Promise<void> {
   const [item] = await db.query<{ source: InboundSource; content: Buffer; recipients: string[] }>(WAITING, [
@@ -120,7 +117,9 @@ export async function applyInbound(
       for (const [index, finding] of understood.findings.entries()) {
         await applyFinding(tx, now, inboundId, index + 1, finding);
       }
-      for (const token of understood.unsubscribeTokens) await unsubscribe(tx, now, token);
+      for (const sendId of understood.unsubscribes) {
+        await unsubscribeInOneStep(tx, { way: 'unsubscribe_mail' }, now, sendId);
+      }
       await tx.query(APPLIED, [inboundId, now]);
     });
   } catch (error) {

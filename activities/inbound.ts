@@ -1,0 +1,49 @@
+import { cancellationSignal, heartbeat } from '@temporalio/activity';
+import { messageKey } from '../adapters/inbound/collect.ts';
+import { type ImapMailbox, pollMailbox } from '../adapters/inbound/imap.ts';
+import type { Database } from '../db/connection.ts';
+import { storeInbound } from '../db/queries/inbound.ts';
+
+/** Messages of one activity: some minutes of work, after which its history entry is worth having. */
+const PAGE = 2_000;
+
+export interface PollInput {
+  /** The workflow's time, in milliseconds of the epoch. */
+  readonly now: number;
+}
+
+/** Activities that fetch what came in. */
+export function createInboundActivities({ db, imap }: { db: Database; imap: ImapMailbox | null }) {
+  return {
+    /**
+     * Keeps a page of the mailbox's new messages. Safe to run again after a crash at any line: a message that was kept is
+     * known.
+     */
+    async pollInboundMailbox(input: PollInput): Promise<{ taken: number; kept: number; more: boolean }> {
+      // Configured no longer, while a last poll was still due.
+      if (imap === null) return { taken: 0, kept: 0, more: false };
+      const now = new Date(Math.max(Date.now(), input.now));
+      let kept = 0;
+      const page = await pollMailbox(imap, {
+        limit: PAGE,
+        signal: cancellationSignal(),
+        onProgress: () => heartbeat(),
+        async store(message) {
+          const stored = await db.transaction((tx) =>
+            storeInbound(tx, now, {
+              source: 'imap',
+              dedupeKey: messageKey(message, []),
+              content: message.content,
+              size: message.size,
+              recipients: [],
+            }),
+          );
+          if (stored.isNew) kept += 1;
+        },
+      });
+      return { ...page, kept };
+    },
+  };
+}
+
+export type InboundActivities = ReturnType<typeof createInboundActivities>;
