@@ -1,6 +1,8 @@
+import type { KeyObject } from 'node:crypto';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import type { ImapSettings } from './imapUrl.ts';
 import type { SmtpRelay } from './smtpUrl.ts';
 import { allVariables, docsOf, embeddedVariables, serviceVariables } from './variables.ts';
 
@@ -45,6 +47,26 @@ export interface Config {
   readonly publicUrl: string;
   /** Address that people unsubscribe at by mail; null: there is none. */
   readonly unsubscribeMailbox: string | null;
+  /** Ways in for what comes back; `null` for those that are not used. */
+  readonly inbound: {
+    readonly listener: {
+      readonly host: string;
+      readonly port: number;
+      /** Paths of the files in PEM. */
+      readonly tls: { readonly certificate: string; readonly key: string } | null;
+    } | null;
+    readonly abuseMailbox: string | null;
+    readonly imap:
+      | (ImapSettings & { readonly doneMailbox: string | null; readonly pollSeconds: number })
+      | null;
+    readonly webhooks: {
+      readonly sesTopicArns: readonly string[] | null;
+      readonly sendGridKey: KeyObject | null;
+      readonly mailgunSigningKey: string | null;
+      /** `user:password`. */
+      readonly postmarkCredentials: string | null;
+    };
+  };
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
 }
 
@@ -114,6 +136,27 @@ export function loadConfig(env: Environment = process.env): Config {
     tokenKeys: value.HEED_TOKEN_KEYS,
     publicUrl: value.HEED_PUBLIC_URL.replace(/\/+$/, ''),
     unsubscribeMailbox: value.HEED_UNSUBSCRIBE_MAILBOX ?? null,
+    inbound: {
+      listener:
+        value.HEED_INBOUND_PORT === undefined
+          ? null
+          : { host: value.HEED_INBOUND_HOST, port: value.HEED_INBOUND_PORT, tls: tlsOf(value) },
+      abuseMailbox: value.HEED_ABUSE_MAILBOX ?? null,
+      imap:
+        value.HEED_IMAP_URL === undefined
+          ? null
+          : {
+              ...value.HEED_IMAP_URL,
+              doneMailbox: value.HEED_IMAP_DONE_MAILBOX ?? null,
+              pollSeconds: value.HEED_IMAP_POLL_SECONDS,
+            },
+      webhooks: {
+        sesTopicArns: value.HEED_SES_TOPIC_ARNS ?? null,
+        sendGridKey: value.HEED_SENDGRID_PUBLIC_KEY ?? null,
+        mailgunSigningKey: value.HEED_MAILGUN_SIGNING_KEY ?? null,
+        postmarkCredentials: value.HEED_POSTMARK_CREDENTIALS ?? null,
+      },
+    },
     logLevel: value.HEED_LOG_LEVEL,
   };
 }
@@ -176,6 +219,20 @@ export function configOrExit<T>(load: () => T): T {
 /** The environment of a child process: this process's own, changed by `changes`. */
 export function childEnvironment(changes: Environment): NodeJS.ProcessEnv {
   return { ...process.env, ...changes };
+}
+
+function tlsOf(value: {
+  readonly HEED_INBOUND_CERTIFICATE?: string | undefined;
+  readonly HEED_INBOUND_KEY?: string | undefined;
+}): { certificate: string; key: string } | null {
+  const { HEED_INBOUND_CERTIFICATE: certificate, HEED_INBOUND_KEY: key } = value;
+  if (certificate === undefined && key === undefined) return null;
+  if (certificate === undefined || key === undefined) {
+    throw new ConfigError(
+      'HEED_INBOUND_CERTIFICATE and HEED_INBOUND_KEY: one of them is set without the other.',
+    );
+  }
+  return { certificate, key };
 }
 
 function read<S extends z.ZodRawShape>(shape: S, env: Environment): z.output<z.ZodObject<S>> {

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net';
+import { isLoopback } from './loopback.ts';
 
 /** How a connection to the smart host is protected. */
 export type SmtpTls =
@@ -51,8 +51,4 @@ export function parseSmtpUrl(value: string): SmtpRelay | string {
   if (tls === 'implicit' || tls === 'required') return { ...relay, auth };
   if (isLoopback(host)) return { ...relay, auth: { ...auth, allowPlaintext: true } };
   return `would send the password without a guarantee of encryption; say tls=required instead of tls=${tls}`;
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }

@@ -1,5 +1,7 @@
+import { createPublicKey } from 'node:crypto';
 import { hostname } from 'node:os';
 import { z } from 'zod';
+import { parseImapUrl } from './imapUrl.ts';
 import { parseSmtpUrl } from './smtpUrl.ts';
 
 /**
@@ -36,6 +38,39 @@ const smtpUrl = z.string().transform((value, context) => {
   const parsed = parseSmtpUrl(value);
   if (typeof parsed !== 'string') return parsed;
   context.addIssue({ code: 'custom', message: parsed });
+  return z.NEVER;
+});
+
+const imapUrl = z.string().transform((value, context) => {
+  const parsed = parseImapUrl(value);
+  if (typeof parsed !== 'string') return parsed;
+  context.addIssue({ code: 'custom', message: parsed });
+  return z.NEVER;
+});
+
+/** As the settings of SendGrid show it: SubjectPublicKeyInfo in base64, without the lines of PEM around it. */
+const ecPublicKey = z.string().transform((value, context) => {
+  try {
+    const key = createPublicKey({ key: Buffer.from(value, 'base64'), format: 'der', type: 'spki' });
+    if (key.asymmetricKeyType === 'ec') return key;
+  } catch {
+    // Told below.
+  }
+  context.addIssue({
+    code: 'custom',
+    message: 'must be the verification key of SendGrid, one line of base64',
+  });
+  return z.NEVER;
+});
+
+const topicArns = z.string().transform((value, context) => {
+  const arns = value.split(',').map((arn) => arn.trim());
+  if (arns.every((arn) => /^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w.-]+$/.test(arn))) return arns;
+  context.addIssue({
+    code: 'custom',
+    message:
+      'must be names of SNS topics, such as arn:aws:sns:eu-west-1:123456789012:bounces, separated by commas',
+  });
   return z.NEVER;
 });
 
@@ -194,6 +229,73 @@ export const serviceVariables = {
     z.email('must be an email address, such as unsubscribe@mail.example.com').optional(),
     'Address whose mail Heed reads, for mail programs that unsubscribe by mail (RFC 2369).',
     'unsubscribing by link alone',
+  ),
+  HEED_INBOUND_PORT: documented(
+    port.optional(),
+    'Port of the SMTP server that takes bounces, complaints and unsubscribe messages; usually 25.',
+    'no such server',
+  ),
+  HEED_INBOUND_HOST: withDefault(
+    z.string().min(1),
+    '127.0.0.1',
+    'Address that this SMTP server listens on. `0.0.0.0` for every interface.',
+  ),
+  HEED_INBOUND_CERTIFICATE: documented(
+    z.string().min(1).optional(),
+    'File with the certificate of this SMTP server, in PEM, its chain behind it. Its name is `HEED_EHLO_NAME`.',
+    'no STARTTLS',
+  ),
+  HEED_INBOUND_KEY: documented(
+    z.string().min(1).optional(),
+    'File with the key of that certificate, in PEM.',
+    'no STARTTLS',
+  ),
+  HEED_ABUSE_MAILBOX: documented(
+    z.email('must be an email address, such as abuse@mail.example.com').optional(),
+    'Address that feedback loops send complaints to, which the SMTP server takes mail for.',
+    'mail for the return domain and the unsubscribe mailbox alone',
+  ),
+  HEED_IMAP_URL: documented(
+    imapUrl.optional(),
+    'Mailbox that bounces are fetched from: `imaps://user:password@host:port/mailbox` (port 993, `INBOX` when left out) ' +
+      'or `imap://user:password@host:port/mailbox?tls=starttls|none` (port 143, STARTTLS when left out).',
+    'no mailbox is read',
+    true,
+  ),
+  HEED_IMAP_DONE_MAILBOX: documented(
+    z.string().min(1).optional(),
+    'Mailbox that messages are moved to once they are kept. It is made where it is missing.',
+    'they stay and get the keyword `$HeedDone`',
+  ),
+  HEED_IMAP_POLL_SECONDS: withDefault(
+    count(86_400),
+    '60',
+    'Seconds between two looks into the mailbox. Read when the Schedule `heed-imap-poll` is made; change it there later.',
+  ),
+  HEED_SES_TOPIC_ARNS: documented(
+    topicArns.optional(),
+    'SNS topics that Amazon SES publishes bounces, complaints and deliveries to, separated by commas.',
+    'no webhook of Amazon SES',
+  ),
+  HEED_SENDGRID_PUBLIC_KEY: documented(
+    ecPublicKey.optional(),
+    'Verification key of the signed Event Webhook of SendGrid.',
+    'no webhook of SendGrid',
+  ),
+  HEED_MAILGUN_SIGNING_KEY: documented(
+    z.string().min(1).optional(),
+    'HTTP webhook signing key of Mailgun.',
+    'no webhook of Mailgun',
+    true,
+  ),
+  HEED_POSTMARK_CREDENTIALS: documented(
+    z
+      .string()
+      .regex(/^[^:]+:.{16,}$/, 'must be user:password, with a password of at least 16 characters')
+      .optional(),
+    '`user:password` that stands in the address of the webhook of Postmark.',
+    'no webhook of Postmark',
+    true,
   ),
   HEED_LOG_LEVEL: withDefault(
     z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace'], {

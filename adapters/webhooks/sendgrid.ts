@@ -1,4 +1,4 @@
-import { createPublicKey, createVerify, type KeyObject } from 'node:crypto';
+import { createVerify, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import type { Finding } from '../../domain/inbound.ts';
 import { enhancedCode, judgeFailure, type ProviderFinding, stated } from './judge.ts';
@@ -11,20 +11,6 @@ const KEPT = new Set(['bounce', 'dropped', 'delivered', 'deferred', 'spamreport'
 const Batch = z
   .array(z.looseObject({ event: z.string().max(100), sg_event_id: z.string().min(1).max(200) }))
   .max(MOST_EVENTS);
-
-/**
- * The key as the settings of SendGrid show it: SubjectPublicKeyInfo in base64, without the lines of PEM around it.
- *
- * @returns `null` where it is none
- */
-export function sendGridKey(base64: string): KeyObject | null {
-  try {
-    const key = createPublicKey({ key: Buffer.from(base64, 'base64'), format: 'der', type: 'spki' });
-    return key.asymmetricKeyType === 'ec' ? key : null;
-  } catch {
-    return null;
-  }
-}
 
 /**
  * The signed Event Webhook of Twilio SendGrid: ECDSA with SHA-256 over the timestamp and the body, octet for octet.
