@@ -25,8 +25,7 @@ const RULE_OF_DASHES = /^\s*(?:[-=_*#~+]\s?){2,}/;
 const FOLLOWS =
   /(?:headers?|message|mail|text|copy|body|lines?)\b.{0,60}\b(?:follows?|following|below|attached|is appended)\b.{0,12}$|^\s*(?:the )?(?:original|undelivered|unsent|returned|rejected) (?:message|mail|e-?mail)(?: (?:headers?|text|source|body|content|details))*\W{0,4}$|^\s*(?:header|message headers|returned content)\W{0,4}$/i;
 /** Fields that only a whole message has. */
-const OF_TRANSPORT =
-  /^(?:received|return-path|delivered-to|mime-version|dkim-signature|x-mailer)$/;
+const OF_TRANSPORT = /^(?:received|return-path|delivered-to|mime-version|dkim-signature|x-mailer)$/;
 const OF_MESSAGE =
   /^(?:received|return-path|delivered-to|mime-version|dkim-signature|x-[\w-]+|content-[\w-]+|from|to|cc|subject|date|message-id|reply-to|sender|in-reply-to|references|user-agent|list-[\w-]+|authentication-results|arc-[\w-]+|importance|thread-[\w-]+|precedence|errors-to|organization)$/;
 /** A report's own fields, which stand in blocks too. */
