@@ -3,6 +3,7 @@
  * the dev server, beside an empty workflow and one with a single activity. The three take turns in one run, since only
  * their ratio travels from one machine to another. With --json the last line is JSON.
  */
+import { randomBytes } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
@@ -10,7 +11,9 @@ import { v7 as uuidv7 } from 'uuid';
 import { createDeliveryActivities } from '../../activities/delivery.ts';
 import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
 import { createSmartHostMailer } from '../../adapters/mailer/smartHostMailer.ts';
+import { createUnsubscribing } from '../../adapters/mailer/unsubscribing.ts';
 import { ensureSearchAttributes } from '../../adapters/temporal/searchAttributes.ts';
+import { createUnsubscribeTokens } from '../../adapters/tokens/unsubscribeTokens.ts';
 import { plain } from '../../db/connection.ts';
 import { ensureAddresses } from '../../db/queries/addresses.ts';
 import { createSend } from '../../db/queries/sends.ts';
@@ -49,6 +52,12 @@ const connection = await Connection.connect({ address });
 const client = new Client({ connection, namespace });
 await ensureSearchAttributes(connection, namespace);
 const native = await NativeConnection.connect({ address });
+const unsubscribing = createUnsubscribing({
+  tokens: createUnsubscribeTokens([randomBytes(32)]),
+  publicUrl: 'https://bench.test',
+  mailbox: null,
+  listDomain: 'bench.test',
+});
 const worker = await Worker.create({
   connection: native,
   namespace,
