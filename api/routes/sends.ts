@@ -1,6 +1,12 @@
 import { OpenAPIHono, z } from '@hono/zod-openapi';
 import { readAttempts, readSend, readUnknownSends, searchSends } from '../../db/queries/sendSearch.ts';
-import { cancelSend, createSend, requestRetry, settleSend } from '../../db/queries/sends.ts';
+import {
+  cancelSend,
+  createSend,
+  requestRetry,
+  type SettleResult,
+  settleSend,
+} from '../../db/queries/sends.ts';
 import { SEND_OUTCOMES, SEND_STATES } from '../../domain/words.ts';
 import { type Api, type ApiDeps, type ApiEnv, originOf } from '../context.ts';
 import { idempotencyHeader, keyReused, requestHash } from '../idempotency.ts';
@@ -13,6 +19,7 @@ import { attemptView, SendSchema, SendWithTimeline, sendView } from '../schemas/
 /** Sends that one request settles at the most; the answer says whether there are more. */
 const SETTLE_AT_MOST = 5000;
 const SETTLE_PAGE = 100;
+const COUNTED_AS = { done: 'settled', not_unknown: 'notUnknown', not_found: 'notFound' } as const;
 const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 
 const SendInput = z
@@ -137,7 +144,7 @@ const settleMany = operation('write', [], {
   operationId: 'settleSends',
   tags: ['Sends'],
   summary: 'Settle many sends whose outcome is unknown',
-  description: `Either \`sendIds\` or \`filter\`. At most ${SETTLE_AT_MOST} in one request; where \`more\` is true, ask again. Each is settled by itself: what is settled stays so though the request fails later.`,
+  description: `Either \`sendIds\` or \`filter\`. At most ${SETTLE_AT_MOST} in one request; where \`more\` is true, ask again. They are settled page by page: what is settled stays so though the request fails later.`,
   request: {
     body: jsonBody(
       z
@@ -219,12 +226,19 @@ export function sendRoutes({ db, hasher, config, temporal, now }: ApiDeps): Api 
   api.openapi(settleMany, async (c) => {
     const { as, reason, sendIds, filter } = c.req.valid('json');
     const counts = { settled: 0, notUnknown: 0, notFound: 0 };
-    const settleOne = async (id: string) => {
-      const result = await db.transaction((tx) => settleSend(tx, originOf(c, reason), now(), id, as));
-      counts[({ done: 'settled', not_unknown: 'notUnknown', not_found: 'notFound' } as const)[result]] += 1;
+    const settlePage = async (ids: readonly string[]) => {
+      const results = await db.transaction(async (tx) => {
+        const each: SettleResult[] = [];
+        // In the order of their ids, as everybody locks sends.
+        for (const id of ids) each.push(await settleSend(tx, originOf(c, reason), now(), id, as));
+        return each;
+      });
+      for (const result of results) counts[COUNTED_AS[result]] += 1;
     };
     if (sendIds !== undefined) {
-      for (const id of new Set(sendIds)) await settleOne(id);
+      const ids = [...new Set(sendIds)].sort();
+      for (let from = 0; from < ids.length; from += SETTLE_PAGE)
+        await settlePage(ids.slice(from, from + SETTLE_PAGE));
       return c.json({ ...counts, more: false }, 200);
     }
     const which = {
@@ -236,7 +250,7 @@ export function sendRoutes({ db, hasher, config, temporal, now }: ApiDeps): Api 
     let after = FIRST_ID;
     for (let seen = 0; seen < SETTLE_AT_MOST; seen += SETTLE_PAGE) {
       const ids = await readUnknownSends(db, which, after, SETTLE_PAGE);
-      for (const id of ids) await settleOne(id);
+      if (ids.length > 0) await settlePage(ids);
       if (ids.length < SETTLE_PAGE) return c.json({ ...counts, more: false }, 200);
       after = ids.at(-1)!;
     }

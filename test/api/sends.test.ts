@@ -287,6 +287,27 @@ describe('sends', () => {
   });
 });
 
+test('settling many goes page by page to the end, and says when there is more than one request takes', async () => {
+  const { id, prospectId, emailId } = await newSend();
+  const copies = plain(`
+    insert into send (id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, message_id,
+      schedule_seconds, state, outcome, created_at, finished_at)
+    select gen_random_uuid(), email_id, email_version, kind, prospect_id, address_id, recipient, 'many.example.com',
+      message_id, schedule_seconds, 'final', 'unknown', created_at, now() from send, generate_series(1, 5150) where id = $1`);
+  await api.db.query(copies, [id]);
+  const body = {
+    as: 'delivered',
+    reason: 'The relay says so',
+    filter: { emailId, recipientDomain: 'many.example.com' },
+  };
+  const first = await api.call('POST', '/sends/settle', body);
+  expect(first.body).toEqual({ settled: 5000, notUnknown: 0, notFound: 0, more: true });
+  const second = await api.call('POST', '/sends/settle', body);
+  expect(second.body).toEqual({ settled: 150, notUnknown: 0, notFound: 0, more: false });
+  const left = await api.call('GET', `/sends?outcome=unknown&prospectId=${prospectId}`);
+  expect(left.body.items).toEqual([]);
+});
+
 test('the timeline of a prospect has everything once, newest first, page by page', async () => {
   const [to, content] = [await prospect(), await email()];
   const sent = await api.call(
