@@ -44,12 +44,7 @@ export function auditRoutes({ db, hasher }: ApiDeps): Api {
     // An address that Heed never met has no entries; two different addresses have none in common.
     if (named === null || (named && addressId && named !== addressId))
       return c.json({ items: [], nextCursor: null }, 200);
-    const rows = await searchAudit(
-      db,
-      { ...filter, addressId: named ?? addressId },
-      cursor,
-      limit + 1,
-    );
+    const rows = await searchAudit(db, { ...filter, addressId: named ?? addressId }, cursor, limit + 1);
     return c.json(
       toPage(rows, limit, (entry) => entry.id, auditEntryView),
       200,
