@@ -9,6 +9,8 @@ import { authentication } from './middleware/authentication.ts';
 import { errorHandler } from './middleware/errors.ts';
 import { refuseInvalid } from './middleware/validation.ts';
 import { ApiProblem, notFound, problemResponse } from './problems.ts';
+import { PUBLIC_FOLDER } from './public/loggedPath.ts';
+import { unsubscribePages } from './public/unsubscribe.ts';
 import { alertRoutes } from './routes/alerts.ts';
 import { apiKeyRoutes } from './routes/apiKeys.ts';
 import { auditRoutes } from './routes/audit.ts';
@@ -58,6 +60,8 @@ export function createApp(deps: ApiDeps): Api {
       overwrite: false,
     }),
   );
+  // Before everything that speaks of keys and problems: these pages are for recipients.
+  app.route(PUBLIC_FOLDER, unsubscribePages(deps));
   app.use(
     methodNotAllowed({
       app,

@@ -1,5 +1,6 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
+import type { UnsubscribeTokens } from '../adapters/tokens/unsubscribeTokens.ts';
 import type { Database } from '../db/connection.ts';
 import type { AddressHasher } from '../db/queries/addresses.ts';
 import type { AuthenticatedKey } from '../db/queries/apiKeys.ts';
@@ -9,11 +10,15 @@ import type { Origin } from '../domain/words.ts';
 export interface ApiDeps {
   readonly db: Database;
   readonly hasher: AddressHasher;
+  /** Tokens of unsubscribe links. */
+  readonly tokens: UnsubscribeTokens;
   readonly config: {
     /** Right side of every Message-ID. */
     readonly messageIdDomain: string;
     /** Largest file that an import takes, in bytes. */
     readonly maxImportBytes: number;
+    /** Beginning of links for recipients, without a slash at the end. */
+    readonly publicUrl: string;
   };
   readonly temporal: {
     /** Where a person sees the workflow in the Temporal UI; `null` where no UI is configured. */

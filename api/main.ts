@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
 import pino from 'pino';
+import { createUnsubscribeTokens } from '../adapters/tokens/unsubscribeTokens.ts';
 import { type Config, configOrExit, loadConfig } from '../config/config.ts';
 import { type Database, openDatabase } from '../db/connection.ts';
 import { AddressHasher } from '../db/queries/addresses.ts';
@@ -61,7 +62,12 @@ async function start(
   const app = createApp({
     db,
     hasher,
-    config: { messageIdDomain: config.messageIdDomain, maxImportBytes: config.api.maxImportBytes },
+    tokens: createUnsubscribeTokens(config.tokenKeys),
+    config: {
+      messageIdDomain: config.messageIdDomain,
+      maxImportBytes: config.api.maxImportBytes,
+      publicUrl: config.publicUrl,
+    },
     temporal: createTemporalView(connection, config.temporal.namespace, config.temporal.uiUrl),
     log,
     now: () => new Date(),

@@ -41,20 +41,25 @@ export interface Offer {
   };
 }
 
-/**
- * What somebody is offered. A private list is not shown, unless it is the one that the email was sent to, whose reader
- * knows of it. The list of the email comes first, the others by name.
- */
+/** What somebody is offered, of the lists that may be shown. */
 export function offerTo(standing: Standing): Offer {
-  const shown = standing.lists
-    .filter((list) => list.sentTo || !list.private)
-    .toSorted((a, b) => Number(b.sentTo) - Number(a.sentTo) || a.name.localeCompare(b.name, 'en'));
   const { optedOut } = standing;
+  const shown = optedOut ? [] : shownLists(standing);
   return {
     everything: !optedOut,
-    lists: optedOut ? [] : shown.filter((list) => !list.optedOut),
-    takeBack: { everything: optedOut, lists: optedOut ? [] : shown.filter((list) => list.optedOut) },
+    lists: shown.filter((list) => !list.optedOut),
+    takeBack: { everything: optedOut, lists: shown.filter((list) => list.optedOut) },
   };
+}
+
+/**
+ * A private list is not shown, unless it is the one that the email was sent to, whose reader knows of it. The list of
+ * the email comes first, the others by name.
+ */
+function shownLists(standing: Standing): ListStanding[] {
+  return standing.lists
+    .filter((list) => list.sentTo || !list.private)
+    .toSorted((a, b) => Number(b.sentTo) - Number(a.sentTo) || a.name.localeCompare(b.name, 'en'));
 }
 
 /** What unsubscribing in one step is from; email that was sent to no list is always from everything. */
@@ -64,15 +69,22 @@ export function oneStepChoice(scope: OneClickScope, listId: string | null): Choi
     : { everything: true, listIds: [] };
 }
 
-/** A choice without what its maker was not offered: no id that somebody made up goes any further. */
-export function withinOffer(
-  choice: Choice,
-  offered: { readonly everything: boolean; readonly lists: readonly ListStanding[] },
-): Choice {
-  return {
-    everything: choice.everything && offered.everything,
-    listIds: offered.lists.map((list) => list.id).filter((id) => choice.listIds.includes(id)),
-  };
+/**
+ * A no as it is taken: whatever stood on the page, also where it holds already by now; of lists those that were shown,
+ * so that no id that somebody made up goes any further.
+ */
+export function allowedNo(asked: Choice, standing: Standing): Choice {
+  return { everything: asked.everything, listIds: among(shownLists(standing), asked) };
+}
+
+/** What is taken back of what was asked for: only what is offered to be taken back as things stand now. */
+export function allowedTakeBack(asked: Choice, standing: Standing): Choice {
+  const { takeBack } = offerTo(standing);
+  return { everything: asked.everything && takeBack.everything, listIds: among(takeBack.lists, asked) };
+}
+
+function among(lists: readonly ListStanding[], asked: Choice): string[] {
+  return lists.map((list) => list.id).filter((id) => asked.listIds.includes(id));
 }
 
 export function isEmpty(choice: Choice): boolean {

@@ -17,13 +17,14 @@ import { type Prospect, readProspect } from '../../db/queries/prospects.ts';
 import { readSend } from '../../db/queries/sendSearch.ts';
 import { createSend } from '../../db/queries/sends.ts';
 import { mergeFieldName } from '../../domain/email/mergeFields.ts';
-import { STANDARD_FIELDS } from '../../domain/words.ts';
+import { type EmailKind, STANDARD_FIELDS } from '../../domain/words.ts';
 import { changedMeanwhile, etagOf, ifMatchHeader, requiredVersion, versionOf } from '../conditions.ts';
 import type { Api, ApiDeps, ApiEnv } from '../context.ts';
 import { given } from '../given.ts';
 import { optionalIdempotencyHeader, requestHash } from '../idempotency.ts';
 import { jsonAnswer, jsonBody, operation } from '../operation.ts';
 import { ApiProblem, bodyProblem, type FieldProblem, notFound } from '../problems.ts';
+import { PUBLIC_FOLDER } from '../public/loggedPath.ts';
 import { flagIn, email as givenAddress, id, idPath } from '../schemas/common.ts';
 import {
   EmailChangeInput,
@@ -154,7 +155,7 @@ export function emailRoutes({ db, hasher, config, temporal, now }: ApiDeps): Api
   api.openapi(create, async (c) => {
     const { name, kind, ...content } = c.req.valid('json');
     const email = await db.transaction(async (tx) => {
-      const checked = await check(tx, content);
+      const checked = await check(tx, kind, content);
       return (await readEmail(tx, await createEmail(tx, now(), name, kind, checked)))!;
     });
     return c.json(emailView(email), 201, { location: `/emails/${email.id}`, etag: etagOf(email.version) });
@@ -179,7 +180,7 @@ export function emailRoutes({ db, hasher, config, temporal, now }: ApiDeps): Api
       const email = atVersion(await lockEmail(tx, id), version);
       if (email.archivedAt !== null) throw new ApiProblem('conflict', 'The email is archived.');
       const { subject, fromName, fromAddress, replyTo, html, text } = { ...email, ...wanted };
-      const content = await check(tx, { subject, fromName, fromAddress, replyTo, html, text });
+      const content = await check(tx, email.kind, { subject, fromName, fromAddress, replyTo, html, text });
       await changeEmail(tx, now(), email, { ...wanted, ...content });
       return readEmail(tx, id);
     });
@@ -202,7 +203,8 @@ export function emailRoutes({ db, hasher, config, temporal, now }: ApiDeps): Api
     const [email, prospect] = await Promise.all([readEmail(db, id), readProspect(db, prospectId)]);
     if (email === null) throw notFound('email');
     if (prospect === null) throw bodyProblem('unprocessable', '/prospectId', 'There is no such prospect.');
-    const rendered = parseEmail(email).render(mergeValuesOf(prospect));
+    const previewLink = email.kind === 'marketing' ? `${config.publicUrl}${PUBLIC_FOLDER}/preview` : null;
+    const rendered = parseEmail(email).render(mergeValuesOf(prospect), previewLink);
     return c.json(
       rendered.ok
         ? { rendered: rendered.email, problems: [] }
@@ -243,13 +245,13 @@ function atVersion(email: Email | null, version: number | null): Email {
 }
 
 /** The content as it is kept: every template good to render, the addresses in the form that mail needs. */
-async function check(on: Session, content: EmailContent): Promise<EmailContent> {
+async function check(on: Session, kind: EmailKind, content: EmailContent): Promise<EmailContent> {
   const fromAddress = bodyAddress('/fromAddress', content.fromAddress).given;
   const replyTo = content.replyTo === null ? null : bodyAddress('/replyTo', content.replyTo).given;
   if (!content.html && !content.text)
     throw bodyProblem('invalid-request', '/html', 'Give html or text, or both.');
   const keys = (await readCustomFields(on)).map((field) => field.key);
-  const errors = validateTemplates(content, keys).map(
+  const errors = validateTemplates(content, keys, kind).map(
     ({ field, line, column, message }): FieldProblem => ({
       in: 'body',
       field: `/${field}`,

@@ -9,7 +9,9 @@ let api: TestApi;
 let server: RunningServer;
 const MAX = 3 * 1024 * 1024;
 beforeAll(async () => {
-  api = await startApi({ config: { messageIdDomain: 'mail.example.com', maxImportBytes: MAX } });
+  api = await startApi({
+    config: { messageIdDomain: 'mail.example.com', maxImportBytes: MAX, publicUrl: 'https://heed.test' },
+  });
   server = await serveApi(api.app, '127.0.0.1', 0);
 });
 afterAll(async () => {

@@ -7,6 +7,7 @@ import { AddressHasher } from '../../db/queries/addresses.ts';
 import { createApiKey, type Scope } from '../../db/queries/apiKeys.ts';
 import { prepareSettings } from '../../db/queries/settings.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { testTokens } from '../support/unsubscribing.ts';
 
 /** The API over a database of its own, as its callers see it. */
 export interface TestApi {
@@ -44,7 +45,12 @@ export async function startApi(changes: Partial<ApiDeps> = {}): Promise<TestApi>
   const deps: ApiDeps = {
     db,
     hasher,
-    config: { messageIdDomain: 'mail.example.com', maxImportBytes: 1024 * 1024 },
+    tokens: testTokens,
+    config: {
+      messageIdDomain: 'mail.example.com',
+      maxImportBytes: 1024 * 1024,
+      publicUrl: 'https://heed.test',
+    },
     temporal: {
       uiLinkOf: (id) => `http://127.0.0.1:8233/namespaces/heed/workflows/${id}`,
       ready: async () => true,
