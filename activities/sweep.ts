@@ -1,13 +1,16 @@
 import { heartbeat } from '@temporalio/activity';
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
 import type { Database } from '../db/connection.ts';
+import { abandonUploads, readUnfinishedImports, restartImport } from '../db/queries/importSweep.ts';
 import { readUnfinishedSends, restartSend } from '../db/queries/sends.ts';
-import { emailSendId } from '../domain/processes.ts';
+import { emailSendId, importFileId } from '../domain/processes.ts';
 
 const PAGE = 1_000;
 const NO_ID = '00000000-0000-0000-0000-000000000000';
 /** A younger send may still be on its way to Temporal. */
 const MIN_AGE_MS = 10 * 60_000;
+/** No upload goes on for so long. */
+const UPLOAD_MS = 24 * 3_600_000;
 
 export interface SweepInput {
   /** Id of the last send looked at; empty at the start. */
@@ -34,6 +37,19 @@ export function createSweepActivities({ db, processes }: { db: Database; process
         if (await restartSend(db, now, send.id, send.run)) restarted += 1;
       }
       return { restarted, next: page.length < PAGE ? null : page.at(-1)!.id };
+    },
+
+    /** Restarts imports that no workflow cares for, and gives up uploads that broke off. */
+    async restartLostImports(input: { readonly now: number }): Promise<{ restarted: number }> {
+      const now = new Date(Math.max(Date.now(), input.now));
+      await abandonUploads(db, new Date(now.getTime() - UPLOAD_MS));
+      let restarted = 0;
+      for (const id of await readUnfinishedImports(db, new Date(now.getTime() - MIN_AGE_MS))) {
+        heartbeat();
+        if (await processes.isRunning(importFileId(id))) continue;
+        if (await restartImport(db, now, id)) restarted += 1;
+      }
+      return { restarted };
     },
   };
 }

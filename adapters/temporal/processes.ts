@@ -30,10 +30,10 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
     try {
       await client.withDeadline(Date.now() + CALL_MS, () =>
         client.workflow.start(type, {
-          ...options,
-          workflowId,
           // An id that was used stays used: a repeated start must not run a send a second time.
           workflowIdReusePolicy: 'REJECT_DUPLICATE',
+          ...options,
+          workflowId,
         }),
       );
     } catch (error) {
@@ -67,6 +67,8 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
       start(WORKFLOW_TYPES.importFile, importFileId(importId), {
         taskQueue: TASK_QUEUES.operations,
         args: [{ importId }],
+        // One that was lost goes on under its own id; one that is over ends at once.
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE',
         staticSummary: 'import of a CSV file',
       }),
     async endImport(importId) {
@@ -98,4 +100,5 @@ interface StartOptions {
   readonly taskQueue: string;
   readonly args: [object];
   readonly staticSummary: string;
+  readonly workflowIdReusePolicy?: 'ALLOW_DUPLICATE';
 }

@@ -27,6 +27,7 @@ const READ = plain(
 const CREATE = plain(`
   insert into setting (id, schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, address_key_check, updated_at)
   values (1, $1, 5, false, $2, $3) on conflict (id) do nothing`);
+const LOCK = plain('select 1 from setting for no key update');
 const READ_KEY_CHECK = plain('select address_key_check from setting');
 const UPDATE = plain(`
   update setting set schedule_seconds = $1, soft_bounce_limit = $2, transactional_passes_opt_out = $3, complaint_sets_opt_out = $4,
@@ -73,6 +74,7 @@ export async function changeSettings(
   now: Date,
   change: Partial<Settings>,
 ): Promise<Settings> {
+  await tx.query(LOCK);
   const before = await readSettings(tx);
   const after = { ...before, ...change };
   await tx.query(UPDATE, [
