@@ -1,8 +1,9 @@
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
-import { messageKey } from '../adapters/inbound/collect.ts';
+import { type CollectedMessage, messageKey } from '../adapters/inbound/collect.ts';
 import { type ImapMailbox, pollMailbox } from '../adapters/inbound/imap.ts';
 import type { Database } from '../db/connection.ts';
-import { storeInbound } from '../db/queries/inbound.ts';
+import { type StoredInbound, storeInbound } from '../db/queries/inbound.ts';
+import type { InboundSource } from '../domain/inbound.ts';
 
 /** Messages of one activity: some minutes of work, after which its history entry is worth having. */
 const PAGE = 2_000;
@@ -10,6 +11,18 @@ const PAGE = 2_000;
 export interface PollInput {
   /** The workflow's time, in milliseconds of the epoch. */
   readonly now: number;
+}
+
+/** Keeps a message that came in, once; resolves when it is durable (I7). */
+export function keepMessage(
+  db: Database,
+  now: Date,
+  source: InboundSource,
+  message: CollectedMessage,
+  recipients: readonly string[],
+): Promise<StoredInbound> {
+  const dedupeKey = messageKey(message, recipients);
+  return db.transaction((tx) => storeInbound(tx, now, { source, dedupeKey, ...message, recipients }));
 }
 
 /** Activities that fetch what came in. */
@@ -29,16 +42,7 @@ export function createInboundActivities({ db, imap }: { db: Database; imap: Imap
         signal: cancellationSignal(),
         onProgress: () => heartbeat(),
         async store(message) {
-          const stored = await db.transaction((tx) =>
-            storeInbound(tx, now, {
-              source: 'imap',
-              dedupeKey: messageKey(message, []),
-              content: message.content,
-              size: message.size,
-              recipients: [],
-            }),
-          );
-          if (stored.isNew) kept += 1;
+          if ((await keepMessage(db, now, 'imap', message, [])).isNew) kept += 1;
         },
       });
       return { ...page, kept };

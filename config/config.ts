@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import type { DkimKey } from './dkimKeys.ts';
 import type { ImapSettings } from './imapUrl.ts';
 import type { SmtpRelay } from './smtpUrl.ts';
 import { allVariables, docsOf, embeddedVariables, serviceVariables } from './variables.ts';
@@ -29,7 +30,9 @@ export interface Config {
     readonly maxImportBytes: number;
   };
   readonly smtp: {
-    readonly relay: SmtpRelay;
+    /** null: mail is delivered directly, see `direct`. */
+    readonly relay: SmtpRelay | null;
+    /** To the relay. */
     readonly maxConnections: number;
     readonly messagesPerConnection: number;
     /** Seconds. */
@@ -37,10 +40,26 @@ export interface Config {
     /** Argument of EHLO. */
     readonly ehloName: string;
   };
+  /** Delivery to the recipients' own mail servers; null: it goes through the relay. */
+  readonly direct: {
+    /** To all destinations together. */
+    readonly maxConnections: number;
+    readonly perDestination: { readonly connections: number; readonly messagesPerMinute: number };
+    readonly tls: 'opportunistic' | 'encrypted' | 'verified';
+    /** The preferred one first. */
+    readonly ipVersions: readonly (4 | 6)[];
+    readonly port: number;
+    readonly allowPrivateAddresses: boolean;
+  } | null;
+  /** `address` or `address:port`; null: those of the machine. */
+  readonly dnsServers: readonly string[] | null;
+  readonly dkimKeys: readonly DkimKey[];
   /** Right side of every Message-ID. */
   readonly messageIdDomain: string;
   /** Key of the address hashes, at least 32 bytes. */
   readonly addressKey: Uint8Array;
+  /** Domain of signed return addresses; null: there are none. */
+  readonly returnDomain: string | null;
   /** Keys of signed tokens, at least 32 bytes each: the first one signs, all are accepted. */
   readonly tokenKeys: readonly Uint8Array[];
   /** Beginning of links for recipients, without a slash at the end. */
@@ -91,7 +110,8 @@ export interface EmbeddedConfig {
     readonly databaseUrl: string | null;
     readonly temporalAddress: string | null;
     readonly temporalUiUrl: string | null;
-    readonly smtpUrl: string | null;
+    /** How mail leaves; null: to the mailbox simulator. */
+    readonly delivery: 'relay' | 'direct' | null;
     readonly messageIdDomain: string | null;
     readonly addressKey: string | null;
     readonly tokenKeys: string | null;
@@ -111,7 +131,12 @@ export class ConfigError extends Error {
  * @throws ConfigError naming every variable that is missing or wrong.
  */
 export function loadConfig(env: Environment = process.env): Config {
-  const value = read(serviceVariables, env);
+  const { HEED_SMTP_URL } = serviceVariables;
+  const isDirect = env.HEED_DELIVERY?.trim() === 'direct';
+  const value = read(
+    { ...serviceVariables, HEED_SMTP_URL: isDirect ? HEED_SMTP_URL.optional() : HEED_SMTP_URL },
+    env,
+  );
   return {
     database: { url: value.HEED_DATABASE_URL, poolSize: value.HEED_DATABASE_POOL_SIZE },
     temporal: {
@@ -125,14 +150,30 @@ export function loadConfig(env: Environment = process.env): Config {
       maxImportBytes: value.HEED_IMPORT_MAX_MEGABYTES * 1024 * 1024,
     },
     smtp: {
-      relay: value.HEED_SMTP_URL,
+      relay: (!isDirect && value.HEED_SMTP_URL) || null,
       maxConnections: value.HEED_SMTP_MAX_CONNECTIONS,
       messagesPerConnection: value.HEED_SMTP_MESSAGES_PER_CONNECTION,
       idleSeconds: value.HEED_SMTP_IDLE_SECONDS,
       ehloName: value.HEED_EHLO_NAME,
     },
+    direct: isDirect
+      ? {
+          maxConnections: value.HEED_DIRECT_MAX_CONNECTIONS,
+          perDestination: {
+            connections: value.HEED_DIRECT_CONNECTIONS,
+            messagesPerMinute: value.HEED_DIRECT_MESSAGES_PER_MINUTE,
+          },
+          tls: value.HEED_DIRECT_TLS,
+          ipVersions: value.HEED_DIRECT_IP_VERSIONS,
+          port: value.HEED_DIRECT_PORT,
+          allowPrivateAddresses: value.HEED_DIRECT_PRIVATE_ADDRESSES === 'allow',
+        }
+      : null,
+    dnsServers: value.HEED_DNS_SERVERS ?? null,
+    dkimKeys: value.HEED_DKIM_KEYS ?? [],
     messageIdDomain: value.HEED_MESSAGE_ID_DOMAIN,
     addressKey: value.HEED_ADDRESS_KEY,
+    returnDomain: value.HEED_RETURN_DOMAIN?.toLowerCase() ?? null,
     tokenKeys: value.HEED_TOKEN_KEYS,
     publicUrl: value.HEED_PUBLIC_URL.replace(/\/+$/, ''),
     unsubscribeMailbox: value.HEED_UNSUBSCRIBE_MAILBOX ?? null,
@@ -194,7 +235,7 @@ export function loadEmbeddedConfig(env: Environment = process.env): EmbeddedConf
       databaseUrl: raw('HEED_DATABASE_URL'),
       temporalAddress: raw('HEED_TEMPORAL_ADDRESS'),
       temporalUiUrl: raw('HEED_TEMPORAL_UI_URL'),
-      smtpUrl: raw('HEED_SMTP_URL'),
+      delivery: value.HEED_DELIVERY === 'direct' ? 'direct' : raw('HEED_SMTP_URL') === null ? null : 'relay',
       messageIdDomain: raw('HEED_MESSAGE_ID_DOMAIN'),
       addressKey: raw('HEED_ADDRESS_KEY'),
       tokenKeys: raw('HEED_TOKEN_KEYS'),

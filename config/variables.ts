@@ -1,6 +1,8 @@
 import { createPublicKey } from 'node:crypto';
+import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { z } from 'zod';
+import { parseDkimKeys } from './dkimKeys.ts';
 import { parseImapUrl } from './imapUrl.ts';
 import { parseSmtpUrl } from './smtpUrl.ts';
 
@@ -38,6 +40,25 @@ const smtpUrl = z.string().transform((value, context) => {
   const parsed = parseSmtpUrl(value);
   if (typeof parsed !== 'string') return parsed;
   context.addIssue({ code: 'custom', message: parsed });
+  return z.NEVER;
+});
+
+const dkimKeys = z.string().transform((value, context) => {
+  const parsed = parseDkimKeys(value);
+  if (typeof parsed !== 'string') return parsed;
+  context.addIssue({ code: 'custom', message: parsed });
+  return z.NEVER;
+});
+
+/** Addresses with or without a port, as node:dns takes them. */
+const dnsServers = z.string().transform((value, context) => {
+  const servers = value.split(',').map((server) => server.trim());
+  if (servers.every((server) => isIP(server.replace(/^\[(.*)\](:\d+)?$|^([\d.]+):\d+$/, '$1$3')) > 0))
+    return servers;
+  context.addIssue({
+    code: 'custom',
+    message: 'must be IP addresses separated by commas, such as 192.0.2.53 or [2001:db8::53]:53',
+  });
   return z.NEVER;
 });
 
@@ -173,11 +194,17 @@ export const serviceVariables = {
     '256',
     'Largest CSV file that the API takes, in megabytes (1,048,576 bytes).',
   ),
+  HEED_DELIVERY: withDefault(
+    z.enum(['relay', 'direct'], { error: 'must be relay or direct' }),
+    'relay',
+    'How mail leaves: through a smart host (`relay`), or to the mail servers of each recipient (`direct`). ' +
+      'docs/delivery.md tells what direct delivery needs.',
+  ),
   HEED_SMTP_URL: documented(
     smtpUrl,
     'Smart host that mail leaves by: `smtp://user:password@host:port?tls=none|opportunistic|required` (port 587, ' +
       'STARTTLS required when left out) or `smtps://user:password@host:port` (port 465, TLS from the first byte).',
-    'required; `npm start` starts the mailbox simulator',
+    'required with `HEED_DELIVERY=relay`; `npm start` starts the mailbox simulator',
     true,
   ),
   HEED_SMTP_MAX_CONNECTIONS: withDefault(
@@ -188,12 +215,67 @@ export const serviceVariables = {
   HEED_SMTP_MESSAGES_PER_CONNECTION: withDefault(
     count(100_000),
     '100',
-    'Messages after which a connection to the smart host is ended and a new one opened.',
+    'Messages after which a connection to a mail server is ended and a new one opened.',
   ),
   HEED_SMTP_IDLE_SECONDS: withDefault(
     count(3600),
     '30',
-    'Seconds after which an idle connection to the smart host is ended.',
+    'Seconds after which an idle connection to a mail server is ended.',
+  ),
+  HEED_DIRECT_MAX_CONNECTIONS: withDefault(
+    count(10_000),
+    '100',
+    'Direct delivery: most connections that one worker opens to all mail servers together.',
+  ),
+  HEED_DIRECT_CONNECTIONS: withDefault(
+    count(1000),
+    '5',
+    'Direct delivery: most connections that one worker opens to the mail servers of one destination. Fewer where they ' +
+      'say that it is too much.',
+  ),
+  HEED_DIRECT_MESSAGES_PER_MINUTE: withDefault(
+    count(1_000_000),
+    '600',
+    'Direct delivery: most messages a minute from one worker to one destination. Fewer where its servers say that it is ' +
+      'too much.',
+  ),
+  HEED_DIRECT_TLS: withDefault(
+    z.enum(['opportunistic', 'encrypted', 'verified'], {
+      error: 'must be opportunistic, encrypted or verified',
+    }),
+    'opportunistic',
+    'Direct delivery: `opportunistic` encrypts where the server can; `encrypted` sends nothing in the clear; `verified` ' +
+      "also wants a certificate that is valid for the server's name, which many mail servers do not have.",
+  ),
+  HEED_DIRECT_IP_VERSIONS: withDefault(
+    z.enum(['4,6', '6,4', '4', '6'], { error: 'must be 4,6 or 6,4 or 4 or 6' }).transform((value) => {
+      return value.split(',').map((version) => (version === '4' ? 4 : 6));
+    }),
+    '4,6',
+    'Direct delivery: the Internet protocols to use, the preferred one first. IPv6 only where the address has a name.',
+  ),
+  HEED_DIRECT_PORT: withDefault(
+    port,
+    '25',
+    'Direct delivery: port of the mail servers. Another one only for tests.',
+  ),
+  HEED_DIRECT_PRIVATE_ADDRESSES: withDefault(
+    z.enum(['refuse', 'allow'], { error: 'must be refuse or allow' }),
+    'refuse',
+    'Direct delivery: whether to connect to mail servers at private addresses, this machine among them. `allow` only ' +
+      'inside a closed network: whoever owns a domain decides where its records point.',
+  ),
+  HEED_DNS_SERVERS: documented(
+    dnsServers.optional(),
+    'DNS servers to ask for mail servers, separated by commas.',
+    'those of the machine',
+  ),
+  HEED_DKIM_KEYS: documented(
+    dkimKeys.optional(),
+    'Keys that messages are signed with: `<selector>._domainkey.<domain>=<file or PEM>`, several separated by ' +
+      'semicolons. RSA and Ed25519.',
+    'messages are not signed by Heed',
+    true,
   ),
   HEED_EHLO_NAME: documented(
     ehloName.prefault(() => hostname()),
@@ -224,6 +306,12 @@ export const serviceVariables = {
     publicAddress,
     'Where recipients reach the API from the internet; unsubscribe links begin with it. Only `/u/` need be reachable.',
     'required; the address of the API with the mailbox simulator',
+  ),
+  HEED_RETURN_DOMAIN: documented(
+    domainName.optional(),
+    'Domain of the signed return addresses that reports about sends come back to. Its MX is Heed, or a server whose ' +
+      'mailbox Heed reads.',
+    'reports are known by the Message-ID that they quote',
   ),
   HEED_UNSUBSCRIBE_MAILBOX: documented(
     z.email('must be an email address, such as unsubscribe@mail.example.com').optional(),

@@ -11,6 +11,8 @@ export const WORKFLOW_TYPES = {
   emailSend: 'emailSend',
   importFile: 'importFile',
   sweep: 'sweep',
+  imapPoll: 'imapPoll',
+  rateCheck: 'rateCheck',
 } as const;
 
 /**
@@ -27,6 +29,12 @@ export function importFileId(importId: string): string {
 
 /** Id of the Schedule that looks for unfinished sends without a workflow. */
 export const SWEEP_SCHEDULE_ID = 'heed-sweep';
+
+/** Id of the Schedule that fetches bounces from a mailbox. */
+export const IMAP_POLL_SCHEDULE_ID = 'heed-imap-poll';
+
+/** Id of the Schedule that looks at the rates of complaints and bounces. */
+export const RATE_CHECK_SCHEDULE_ID = 'heed-rate-check';
 
 /**
  * Search attributes of a send in trouble, by which an operator finds it in the Temporal UI. Its types as the operator

@@ -1,6 +1,9 @@
+import { createAlertingActivities } from '../activities/alerting.ts';
 import { createDeliveryActivities } from '../activities/delivery.ts';
 import { createImportActivities } from '../activities/import.ts';
+import { createInboundActivities } from '../activities/inbound.ts';
 import { createSweepActivities } from '../activities/sweep.ts';
+import type { ImapMailbox } from '../adapters/inbound/imap.ts';
 import type { EmailComposer } from '../adapters/mailer/composer.ts';
 import type { Mailer } from '../adapters/mailer/mailer.ts';
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
@@ -14,10 +17,17 @@ export function createActivities(parts: {
   mailer: Mailer;
   composer: EmailComposer;
   processes: WorkflowProcesses;
+  /** The mailbox that bounces are fetched from, where there is one. */
+  imap: ImapMailbox | null;
 }) {
   return {
     sends: createDeliveryActivities(parts),
-    operations: { ...createImportActivities(parts), ...createSweepActivities(parts) },
+    operations: {
+      ...createAlertingActivities(parts),
+      ...createImportActivities(parts),
+      ...createInboundActivities(parts),
+      ...createSweepActivities(parts),
+    },
   };
 }
 

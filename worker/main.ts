@@ -1,19 +1,23 @@
+import { readFile } from 'node:fs/promises';
 import { Client, Connection } from '@temporalio/client';
 import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
-import pino from 'pino';
-import { createEmailComposer } from '../adapters/mailer/createComposer.ts';
-import { createSmartHostMailer } from '../adapters/mailer/smartHostMailer.ts';
-import { createUnsubscribing } from '../adapters/mailer/unsubscribing.ts';
+import pino, { type Logger } from 'pino';
+import { keepMessage } from '../activities/inbound.ts';
+import { type AcceptedAddresses, createAcceptedAddresses } from '../adapters/inbound/addresses.ts';
+import { LISTENER_LIMITS, startInboundListener } from '../adapters/inbound/listener.ts';
+import { createInboundReader } from '../adapters/inbound/read.ts';
 import { ensureNamespace } from '../adapters/temporal/namespace.ts';
 import { createWorkflowProcesses } from '../adapters/temporal/processes.ts';
 import { ensureSchedules } from '../adapters/temporal/schedules.ts';
 import { ensureSearchAttributes } from '../adapters/temporal/searchAttributes.ts';
+import { createReturnPath } from '../adapters/tokens/returnPath.ts';
 import { createUnsubscribeTokens } from '../adapters/tokens/unsubscribeTokens.ts';
 import { type Config, configOrExit, loadConfig } from '../config/config.ts';
-import { openDatabase } from '../db/connection.ts';
+import { type Database, openDatabase } from '../db/connection.ts';
 import { AddressHasher } from '../db/queries/addresses.ts';
 import { prepareSettings } from '../db/queries/settings.ts';
 import { createActivities } from './activities.ts';
+import { createComposer, createMailer } from './mailer.ts';
 import { untilItAnswers } from './patience.ts';
 import { startRelay } from './relay.ts';
 import { createWorkers, WORKFLOWS } from './workers.ts';
@@ -49,7 +53,7 @@ async function main(config: Config): Promise<void> {
   // A namespace that was registered just now takes the server some seconds to know.
   await untilItAnswers('the Temporal namespace', log, stop.signal, async () => {
     await ensureSearchAttributes(connection, namespace);
-    await ensureSchedules(client);
+    await ensureSchedules(client, { imapPollSeconds: config.inbound.imap?.pollSeconds ?? null });
   });
   const processes = createWorkflowProcesses(client);
   const mailer = createMailer(config);
@@ -62,11 +66,14 @@ async function main(config: Config): Promise<void> {
       db,
       hasher,
       mailer,
-      composer: createEmailComposer(createLinks(config)),
+      composer: createComposer(config),
       processes,
+      imap: config.inbound.imap,
     }),
   });
-  const relay = startRelay({ db, processes, log });
+  const addresses = acceptedAddresses(config);
+  const relay = startRelay({ db, processes, readInbound: createInboundReader(addresses), log });
+  const listener = await listenForInbound(config, db, addresses, log);
   const running = Promise.all(workers.map((worker) => worker.run()));
   log.info('the worker is ready');
   // The launcher and the container's health check look for this line.
@@ -78,6 +85,7 @@ async function main(config: Config): Promise<void> {
   });
   // A worker that ends by itself has failed for good: this process ends with its error and is started anew.
   await Promise.race([stopped, running]);
+  await listener?.close();
   await relay.stop();
   for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   await running;
@@ -85,23 +93,38 @@ async function main(config: Config): Promise<void> {
   await Promise.all([native.close(), connection.close(), db.close()]);
 }
 
-function createLinks({ tokenKeys, publicUrl, unsubscribeMailbox, messageIdDomain }: Config) {
-  return createUnsubscribing({
-    tokens: createUnsubscribeTokens(tokenKeys),
-    publicUrl,
-    mailbox: unsubscribeMailbox,
-    listDomain: messageIdDomain,
+function acceptedAddresses({ returnDomain, tokenKeys, unsubscribeMailbox, inbound }: Config) {
+  const tokens = createUnsubscribeTokens(tokenKeys);
+  const returnPath = returnDomain && createReturnPath({ domain: returnDomain, keys: tokenKeys });
+  return createAcceptedAddresses({
+    sendOfReturnAddress: returnPath ? (address) => returnPath.sendOf(address) : null,
+    sendOfUnsubscribeToken: (token) => tokens.read('mail', token),
+    unsubscribeMailbox,
+    abuseMailbox: inbound.abuseMailbox,
   });
 }
 
-function createMailer({ smtp }: Config) {
-  return createSmartHostMailer({
-    ...smtp.relay,
-    clientName: smtp.ehloName,
-    maxConnections: smtp.maxConnections,
-    maxMessagesPerConnection: smtp.messagesPerConnection,
-    idleMilliseconds: smtp.idleSeconds * 1_000,
+/** The SMTP server for what comes back, where one is configured. */
+async function listenForInbound(config: Config, db: Database, addresses: AcceptedAddresses, log: Logger) {
+  const { listener } = config.inbound;
+  if (listener === null) return null;
+  const [cert, key] = listener.tls
+    ? await Promise.all([readFile(listener.tls.certificate, 'utf8'), readFile(listener.tls.key, 'utf8')])
+    : [];
+  const running = await startInboundListener({
+    host: listener.host,
+    port: listener.port,
+    serverName: config.smtp.ehloName,
+    tls: cert && key ? { cert, key } : null,
+    limits: LISTENER_LIMITS,
+    addresses,
+    store: async (message, recipients) => {
+      await keepMessage(db, new Date(), 'listener', message, recipients);
+    },
+    log,
   });
+  log.info({ port: running.port }, 'listening for what comes back');
+  return running;
 }
 
 const config = configOrExit(() => loadConfig());

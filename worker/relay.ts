@@ -5,6 +5,7 @@ import type { Database, Transaction } from '../db/connection.ts';
 import { listen } from '../db/listener.ts';
 import { endSuppressedSendsOfDomain } from '../db/queries/ending.ts';
 import { HEED } from '../db/queries/gate.ts';
+import { applyInbound } from '../db/queries/inbound.ts';
 import {
   addToOutbox,
   OUTBOX_CHANNEL,
@@ -14,6 +15,7 @@ import {
   takeFromOutbox,
 } from '../db/queries/outbox.ts';
 import { startNextRunIfUnfinished } from '../db/queries/runs.ts';
+import type { InboundReader } from '../domain/inbound.ts';
 import type { SendOutcome } from '../domain/words.ts';
 
 const BATCH = 100;
@@ -29,16 +31,20 @@ export interface Relay {
   stop(): Promise<void>;
 }
 
+interface RelayParts {
+  readonly db: Database;
+  readonly processes: WorkflowProcesses;
+  /** Understands what came in. */
+  readonly readInbound: InboundReader;
+  readonly log: Logger;
+  readonly now?: () => Date;
+}
+
 /**
- * Carries the outbox to Temporal, at least once and in order for each aggregate. Several relays may run side by side.
+ * Carries the outbox to Temporal, and applies what came in, at least once and in order for each aggregate. Several relays may run side by side.
  * While Temporal or the database is down it tries again, ever more slowly, and loses nothing.
  */
-export function startRelay(deps: {
-  db: Database;
-  processes: WorkflowProcesses;
-  log: Logger;
-  now?: () => Date;
-}): Relay {
+export function startRelay(deps: RelayParts): Relay {
   const { db, log } = deps;
   const alarm = new Alarm();
   let stopping = false;
@@ -78,10 +84,7 @@ export function startRelay(deps: {
 }
 
 /** Delivers what there is, in passes over the whole outbox so that an entry that fails holds up its aggregate alone. */
-async function drain(
-  deps: { db: Database; processes: WorkflowProcesses; log: Logger; now?: () => Date },
-  stopping: () => boolean,
-): Promise<number> {
+async function drain(deps: RelayParts, stopping: () => boolean): Promise<number> {
   for (;;) {
     let delivered = 0;
     let failed = 0;
@@ -98,7 +101,7 @@ async function drain(
 }
 
 async function deliverBatch(
-  deps: { db: Database; processes: WorkflowProcesses; log: Logger; now?: () => Date },
+  deps: RelayParts,
   afterId: number,
 ): Promise<{ delivered: number; failed: number; lastId: number | null }> {
   return deps.db.transaction(async (tx) => {
@@ -121,7 +124,7 @@ async function deliverBatch(
 }
 
 async function deliver(
-  { db, processes, now = () => new Date() }: { db: Database; processes: WorkflowProcesses; now?: () => Date },
+  { db, processes, readInbound, now = () => new Date() }: RelayParts,
   entry: OutboxEntry,
 ): Promise<void> {
   const { message } = entry;
@@ -143,6 +146,8 @@ async function deliver(
     case 'endImport':
       await processes.endImport(message.importId);
       return;
+    case 'applyInbound':
+      return applyInbound(db, now(), readInbound, message.inboundId);
     case 'endSendsOfDomain':
       for (let after: string | null = NO_ID; after !== null; ) {
         const page: string = after;

@@ -1,3 +1,5 @@
 export { emailSend } from './emailSend.ts';
+export { imapPoll } from './imapPoll.ts';
 export { importFile } from './importFile.ts';
+export { rateCheck } from './rateCheck.ts';
 export { sweep } from './sweep.ts';

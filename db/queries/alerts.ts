@@ -1,3 +1,4 @@
+import { v7 as uuidv7 } from 'uuid';
 import { plain, type Session } from '../connection.ts';
 
 /** Something that a person has to look at, or had to. */
@@ -28,4 +29,24 @@ export async function listAlerts(
   limit: number,
 ): Promise<Alert[]> {
   return on.query<Alert & Record<string, unknown>>(LIST, [cleared, beforeId, limit]);
+}
+
+const RAISE = plain(`
+  insert into alert as a (id, key, kind, detail, count, raised_at, last_seen_at) values ($1, $2, $3, $4, 1, $5, $5)
+  on conflict (key) where cleared_at is null
+  do update set count = a.count + 1, last_seen_at = excluded.last_seen_at, detail = excluded.detail`);
+const CLEAR = plain('update alert set cleared_at = $2 where key = $1 and cleared_at is null');
+
+/** Raises an alert, or notes that it was seen again where it is open. */
+export async function raiseAlert(
+  on: Session,
+  now: Date,
+  alert: { readonly key: string; readonly kind: string; readonly detail: string },
+): Promise<void> {
+  await on.query(RAISE, [uuidv7(), alert.key, alert.kind, alert.detail, now]);
+}
+
+/** Clears an alert that is over; does nothing where it is not open. */
+export async function clearAlert(on: Session, now: Date, key: string): Promise<void> {
+  await on.query(CLEAR, [key, now]);
 }

@@ -1,6 +1,6 @@
-import { v7 as uuidv7 } from 'uuid';
 import { holdMilliseconds } from '../../domain/hold.ts';
 import { plain, prepared, type Session } from '../connection.ts';
+import { raiseAlert } from './alerts.ts';
 
 /** A way out that is held back until `until`. */
 export interface Hold {
@@ -22,10 +22,6 @@ const RAISE = plain(`
   returning level, until`);
 const EXTEND = plain('update hold set until = $2 where destination = $1 and until <= $3 returning until');
 const CLEAR = plain('delete from hold where destination = $1');
-const ALERT = plain(`
-  insert into alert as a (id, key, kind, detail, count, raised_at, last_seen_at) values ($1, $2, $3, $4, 1, $5, $5)
-  on conflict (key) where cleared_at is null
-  do update set count = a.count + 1, last_seen_at = excluded.last_seen_at, detail = excluded.detail`);
 const CLEAR_ALERTS = plain(
   `update alert set cleared_at = $2 where cleared_at is null and right(key, length($1) + 1) = ':' || $1`,
 );
@@ -53,7 +49,11 @@ export async function raiseHold(
   const [held] = await on.query<{ level: number; until: Date }>(RAISE, [destination, category, now, first]);
   const until = new Date(now.getTime() + holdMilliseconds(held!.level));
   const [extended] = await on.query<{ until: Date }>(EXTEND, [destination, until, now]);
-  await on.query(ALERT, [uuidv7(), `${category}:${destination}`, category, detail ?? destination, now]);
+  await raiseAlert(on, now, {
+    key: `${category}:${destination}`,
+    kind: category,
+    detail: detail ?? destination,
+  });
   return extended?.until ?? held!.until;
 }
 

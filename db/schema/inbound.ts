@@ -50,5 +50,6 @@ export const deliveryEvent = pgTable(
     primaryKey({ columns: [t.inboundId, t.n] }),
     index('delivery_event_send').on(t.sendId),
     index('delivery_event_result').on(t.result, t.inboundId),
+    index('delivery_event_at').on(t.at),
   ],
 );

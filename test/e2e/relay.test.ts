@@ -16,6 +16,7 @@ import {
   type TestProspect,
   type TestSend,
 } from '../support/account.ts';
+import { readNothing } from '../support/inbound.ts';
 import { connectToTemporal, type RealTemporal } from '../support/realTemporal.ts';
 import { type Sending, startSending } from '../support/sending.ts';
 import { silent } from '../support/silent.ts';
@@ -45,7 +46,7 @@ const ENDS_WITHIN_MS = 2_000;
 let counter = 0;
 
 function relayThrough(processes: WorkflowProcesses): Relay {
-  return startRelay({ db: account.db, processes, log: silent });
+  return startRelay({ db: account.db, processes, readInbound: readNothing, log: silent });
 }
 
 /** Runs `work` while no relay carries the outbox. */
@@ -457,8 +458,8 @@ describe('a lost workflow', () => {
   });
 
   it('is looked for every hour, by a Schedule', async () => {
-    await ensureSchedules(temporal.client);
-    await ensureSchedules(temporal.client);
+    await ensureSchedules(temporal.client, { imapPollSeconds: null });
+    await ensureSchedules(temporal.client, { imapPollSeconds: null });
     const schedule = temporal.client.schedule.getHandle(SWEEP_SCHEDULE_ID);
     const { spec, state } = await schedule.describe();
     expect(spec.intervals).toMatchObject([{ every: 3_600_000 }]);

@@ -9,6 +9,7 @@ import {
   type Worker,
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
+import type { ImapMailbox } from '../../adapters/inbound/imap.ts';
 import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
 import type { Mailer } from '../../adapters/mailer/mailer.ts';
 import { createSmartHostMailer } from '../../adapters/mailer/smartHostMailer.ts';
@@ -63,6 +64,7 @@ export function testMailer(port: number): Mailer {
 export async function startSending(
   account: TestAccount,
   temporal: { connection: NativeConnection; client: Client; namespace: string } | TestWorkflowEnvironment,
+  imap: ImapMailbox | null = null,
 ): Promise<Sending> {
   const { client } = temporal;
   const connection = 'nativeConnection' in temporal ? temporal.nativeConnection : temporal.connection;
@@ -81,6 +83,7 @@ export async function startSending(
       mailer,
       composer: createEmailComposer(testUnsubscribing),
       processes,
+      imap,
     }),
   });
   const running = workers.map((worker) => worker.run());

@@ -9,6 +9,7 @@ import { cancel, emailSend, retryNow, timeline } from '../../workflows/emailSend
 import { sweep } from '../../workflows/sweep.ts';
 import { createTestAccount, ORIGIN, type TestAccount, type TestSend } from '../support/account.ts';
 import { keepHistory } from '../support/histories.ts';
+import { readNothing } from '../support/inbound.ts';
 import { connectToTemporal, type RealTemporal } from '../support/realTemporal.ts';
 import { type Sending, startSending } from '../support/sending.ts';
 import { silent } from '../support/silent.ts';
@@ -106,7 +107,12 @@ it('emailSend: suppressed before the first attempt, and while waiting', async ()
 
   const { handle, prospectId } = await begin(() => FULL);
   await waits(handle, 1);
-  const relay = startRelay({ db: account.db, processes: sending.processes, log: silent });
+  const relay = startRelay({
+    db: account.db,
+    processes: sending.processes,
+    readInbound: readNothing,
+    log: silent,
+  });
   await account.db.transaction((tx) => setFlags(tx, ORIGIN, new Date(), prospectId, { emailOptOut: true }));
   await keepHistory(handle, 'emailSend', 'suppressed-while-waiting');
   await relay.stop();

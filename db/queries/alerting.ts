@@ -1,0 +1,60 @@
+import {
+  describeRate,
+  isOverLimit,
+  RATE_ALERTS,
+  RATE_WINDOW_MS,
+  type RateAlert,
+  type RateSample,
+} from '../../domain/alerting.ts';
+import { type Database, plain, type Session } from '../connection.ts';
+import { clearAlert, raiseAlert } from './alerts.ts';
+
+/** Attempts are counted by when they began, which the table is in the order of; a test send counts for nothing. */
+const COUNT = plain(`
+  with attempts as (
+    select count(*) filter (where a.outcome in ('delivered', 'hard_bounce', 'soft_bounce', 'rejected')) as judged,
+      count(*) filter (where a.outcome = 'delivered') as delivered,
+      count(*) filter (where a.outcome = 'hard_bounce') as dead,
+      count(*) filter (where a.fault_ours and a.category in ('reputation', 'authentication')) as refused
+    from attempt a join send s on s.id = a.send_id
+    where a.gated_at >= $1 and a.state = 'finished' and not s.test
+  ), events as (
+    select count(distinct e.send_id) filter (where e.kind = 'complaint') as complaints,
+      count(distinct e.send_id) filter (where e.kind = 'hard_bounce') as dead,
+      count(distinct e.send_id) filter (where e.fault_ours and e.category in ('reputation', 'authentication')) as refused
+    from delivery_event e join send s on s.id = e.send_id
+    where e.at >= $1 and not s.test
+  )
+  select judged, delivered, complaints, attempts.dead + events.dead as dead, attempts.refused + events.refused as refused
+  from attempts cross join events`);
+
+/** What happened within the window that ends now. */
+export async function readRates(on: Session, now: Date): Promise<Record<RateAlert, RateSample>> {
+  const [row] = await on.query<Record<'judged' | 'delivered' | 'complaints' | 'dead' | 'refused', string>>(
+    COUNT,
+    [new Date(now.getTime() - RATE_WINDOW_MS)],
+  );
+  const { judged, delivered, complaints, dead, refused } = row!;
+  return {
+    complaint_rate: { hits: Number(complaints), samples: Number(delivered) },
+    hard_bounce_rate: { hits: Number(dead), samples: Number(judged) },
+    own_address_refused: { hits: Number(refused), samples: Number(judged) },
+  };
+}
+
+/** Raises the alerts whose share is over its limit, and clears the others. @returns those that stand */
+export async function judgeRates(db: Database, now: Date): Promise<RateAlert[]> {
+  const rates = await readRates(db, now);
+  return db.transaction(async (tx) => {
+    const standing: RateAlert[] = [];
+    for (const kind of Object.keys(RATE_ALERTS) as RateAlert[]) {
+      if (isOverLimit(rates[kind], RATE_ALERTS[kind])) {
+        standing.push(kind);
+        await raiseAlert(tx, now, { key: kind, kind, detail: describeRate(rates[kind]) });
+      } else {
+        await clearAlert(tx, now, kind);
+      }
+    }
+    return standing;
+  });
+}
