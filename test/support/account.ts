@@ -6,7 +6,7 @@ import { createSend } from '../../db/queries/sends.ts';
 import { prepareSettings } from '../../db/queries/settings.ts';
 import { isAddressProblem, type ParsedAddress, parseAddress } from '../../domain/address.ts';
 import type { EmailKind, Origin } from '../../domain/words.ts';
-import { createTestDatabase } from './database.ts';
+import { createTestDatabase, type TestDatabase } from './database.ts';
 
 export const ORIGIN: Origin = { way: 'api', actor: 'test', reason: null };
 
@@ -15,6 +15,8 @@ export interface TestAccount {
   readonly url: string;
   readonly db: Database;
   readonly hasher: AddressHasher;
+  /** Key of the hasher, for processes that work on the same database. */
+  readonly addressKey: Uint8Array;
   prospect(email: string): Promise<TestProspect>;
   email(kind?: EmailKind): Promise<string>;
   list(): Promise<string>;
@@ -42,15 +44,20 @@ export interface TestSend {
   readonly recipientDomain: string;
 }
 
-export async function createTestAccount(options: { poolSize?: number } = {}): Promise<TestAccount> {
-  const database = await createTestDatabase();
+/** @param options.database a migrated and empty one, where the run's PostgreSQL will not do */
+export async function createTestAccount(
+  options: { poolSize?: number; database?: TestDatabase } = {},
+): Promise<TestAccount> {
+  const database = options.database ?? (await createTestDatabase());
   const db = openDatabase(database.url, { max: options.poolSize ?? 10 });
-  const hasher = new AddressHasher(randomBytes(32));
+  const addressKey = new Uint8Array(randomBytes(32));
+  const hasher = new AddressHasher(addressKey);
   await prepareSettings(db, hasher, new Date());
   const account: TestAccount = {
     url: database.url,
     db,
     hasher,
+    addressKey,
     async prospect(email) {
       const address = parsed(email);
       const addressId = await ensureAddress(db, hasher, new Date(), address);
