@@ -107,8 +107,46 @@ describe('settings of the API and the worker', () => {
 
   test('a password may go unencrypted to this machine only', () => {
     expect(
-      loadConfig({ ...complete, HEED_SMTP_URL: 'smtp://u:p@127.0.0.1:2525?tls=none' }).smtp.relay.tls,
+      loadConfig({ ...complete, HEED_SMTP_URL: 'smtp://u:p@127.0.0.1:2525?tls=none' }).smtp.relay?.tls,
     ).toBe('none');
+  });
+
+  test('direct delivery needs no smart host, and has limits of its own', () => {
+    const { HEED_SMTP_URL: _, ...rest } = complete;
+    const config = loadConfig({ ...rest, HEED_DELIVERY: 'direct', HEED_DIRECT_CONNECTIONS: '3' });
+    expect(config.smtp.relay).toBeNull();
+    expect(config.direct).toEqual({
+      maxConnections: 100,
+      perDestination: { connections: 3, messagesPerMinute: 600 },
+      tls: 'opportunistic',
+      ipVersions: [4, 6],
+      port: 25,
+      allowPrivateAddresses: false,
+    });
+    expect(loadConfig(complete).direct).toBeNull();
+  });
+
+  test.each([
+    ['HEED_DELIVERY', 'pigeon', 'must be relay or direct'],
+    ['HEED_DIRECT_TLS', 'none', 'must be opportunistic, encrypted or verified'],
+    ['HEED_DIRECT_IP_VERSIONS', '4,5', 'must be 4,6 or 6,4 or 4 or 6'],
+    ['HEED_DNS_SERVERS', '192.0.2.53,dns.example.com', 'must be IP addresses'],
+    ['HEED_DNS_SERVERS', '192.0.2.53:dns', 'must be IP addresses'],
+    ['HEED_DKIM_KEYS', 's1=secret', 'must be <selector>._domainkey.<domain>=<file or PEM>'],
+  ])('%s=%s is refused', (name, value, problem) => {
+    const message = messageOf(() => loadConfig({ ...complete, [name]: value }));
+    expect(message).toContain(`${name}: ${problem}`);
+    expect(message).not.toContain('secret');
+  });
+
+  test('DNS servers may have ports', () => {
+    const servers = '192.0.2.53, 192.0.2.53:5353,[2001:db8::53]:53,2001:db8::53';
+    expect(loadConfig({ ...complete, HEED_DNS_SERVERS: servers }).dnsServers).toEqual([
+      '192.0.2.53',
+      '192.0.2.53:5353',
+      '[2001:db8::53]:53',
+      '2001:db8::53',
+    ]);
   });
 
   test.each(['c2hvcnQ=', 'not base64 at all, but long enough to be 32 bytes'])(

@@ -86,7 +86,7 @@ async function main(): Promise<void> {
     ['API', apiUrl],
     ['API reference', `${apiUrl}/reference`],
     ['Temporal UI', temporalUiUrl && `${temporalUiUrl}/namespaces/${temporalNamespace}/workflows`],
-    ['Simulator inbox', configured.smtpUrl === null ? `http://127.0.0.1:${ports.simulatorHttp}/` : null],
+    ['Simulator inbox', configured.delivery === null ? `http://127.0.0.1:${ports.simulatorHttp}/` : null],
     ['First API key', firstKey && `${firstKey} (scope admin; shown only now, keep it)`],
     ['Logs', logs],
   ];
@@ -108,7 +108,7 @@ function environmentOfParts(
     ...(configured.temporalAddress === null && {
       HEED_TEMPORAL_UI_URL: `http://127.0.0.1:${ports.temporalUi}`,
     }),
-    ...(configured.smtpUrl === null && {
+    ...(configured.delivery === null && {
       HEED_SMTP_URL: `smtp://127.0.0.1:${ports.simulatorSmtp}?tls=none`,
       HEED_MESSAGE_ID_DOMAIN: configured.messageIdDomain ?? 'heed.localhost',
       HEED_PUBLIC_URL: configured.publicUrl ?? urlOfApi(config),
@@ -137,7 +137,7 @@ async function startParts(
     running.push({ name, stop: child.stop });
   };
   const { configured, ports } = config;
-  if (configured.smtpUrl === null) {
+  if (configured.delivery === null) {
     const args = ['--smtp-port', `${ports.simulatorSmtp}`, '--http-port', `${ports.simulatorHttp}`];
     await start('simulator', {
       program: ['tools/simulator/main.ts', ...args],
@@ -195,7 +195,7 @@ async function checkPorts(config: EmbeddedConfig, mark: string): Promise<void> {
     wanted.push([ports.temporal, '127.0.0.1', 'HEED_TEMPORAL_PORT']);
     wanted.push([ports.temporalUi, '127.0.0.1', 'HEED_TEMPORAL_UI_PORT']);
   }
-  if (configured.smtpUrl === null) {
+  if (configured.delivery === null) {
     wanted.push([ports.simulatorSmtp, '127.0.0.1', 'HEED_SIMULATOR_SMTP_PORT']);
     wanted.push([ports.simulatorHttp, '127.0.0.1', 'HEED_SIMULATOR_HTTP_PORT']);
   }
