@@ -1,3 +1,4 @@
+export * from './automation.ts';
 export * from './inbound.ts';
 export * from './operations.ts';
 export * from './people.ts';

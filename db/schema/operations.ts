@@ -28,6 +28,12 @@ export const setting = pgTable(
     complaintSetsOptOut: boolean('complaint_sets_opt_out').notNull().default(true),
     /** What unsubscribing in one step, by button or by mail, is from. */
     oneClickScope: text('one_click_scope', { enum: ONE_CLICK_SCOPES }).notNull().default('everything'),
+    /** Kill switch: no marketing email leaves an automation while it is on. */
+    marketingPaused: boolean('marketing_paused').notNull().default(false),
+    /** At most so many marketing emails a prospect within so many days, from all automations together. */
+    frequencyCap: jsonb('frequency_cap').$type<{ emails: number; days: number }>(),
+    /** Hours, in the prospect's time zone, in which no automation sends marketing email. */
+    quietHours: jsonb('quiet_hours').$type<{ from: string; to: string; timeZone: string }>(),
     /** HMAC of a constant under the address key: another key would recognise no suppressed address, so it is refused. */
     addressKeyCheck: bytea('address_key_check').notNull(),
     updatedAt: at('updated_at').notNull(),

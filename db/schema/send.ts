@@ -20,6 +20,7 @@ import {
   SEND_OUTCOMES,
   SEND_STATES,
 } from '../../domain/words.ts';
+import { enrollment } from './automation.ts';
 import { address, at, bytea, list, prospect } from './people.ts';
 
 /** The content of what is sent; each change of it is a new version. */
@@ -72,6 +73,9 @@ export const send = pgTable(
     recipientDomain: text('recipient_domain').notNull(),
     /** The list that it is sent to, where there is one: unsubscribing from that list stops it. */
     listId: uuid('list_id').references(() => list.id),
+    /** Which step of which enrollment it was made for: one send each (I2). */
+    enrollmentId: uuid('enrollment_id').references(() => enrollment.id),
+    stepId: text('step_id'),
     /** A test send goes to a colleague's address with a prospect's fields and counts for nothing. */
     test: boolean('test').notNull().default(false),
     idempotencyKey: text('idempotency_key'),
@@ -102,6 +106,7 @@ export const send = pgTable(
   },
   (t) => [
     uniqueIndex('send_idempotency').on(t.idempotencyKey).where(sql`idempotency_key is not null`),
+    uniqueIndex('send_enrollment_step').on(t.enrollmentId, t.stepId).where(sql`enrollment_id is not null`),
     index('send_unfinished_address').on(t.addressId).where(sql`state <> 'final'`),
     index('send_unfinished_prospect').on(t.prospectId).where(sql`state <> 'final'`),
     index('send_unfinished_domain')
