@@ -22,7 +22,7 @@ const LINK = /\bhttps?:\/\/\S+/gi;
 const LONGEST_TEXT = 4000;
 /** KDDI (au) leaves the address out where the recipient's own filter refuses, and names it where there is none. */
 const NAMES_NOBODY = /(?:^|> )(?:550 )?: user unknown\b/;
-const NAMES_THE_RECIPIENT = /^(?:addr: user unknown|unknown user: addr)\W*$/;
+const NAMES_THE_RECIPIENT = /^(?:addr: user unknown|(?:addr: )?unknown user: \S+)\W*$/;
 const TERSE =
   /\b(?:unknown user|user unknown|no such user|user (?:does )?not (?:exist|found)|recipient not found)\b/;
 /** The RFC's own text of 550, which stands for "not found", "no access" and "policy" alike. */

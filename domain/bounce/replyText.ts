@@ -60,7 +60,7 @@ const PHASES: readonly (readonly [RegExp, SmtpPhase])[] = [
   ],
   [/\b(?:in reply to|after|did not like our)\s+(?:the\s+)?initial (?:connection|greeting)\b/i, 'greeting'],
   // Named in any other way; `503 Need RCPT (recipient)` is said after it failed.
-  [/(?<!need )\brcpt\b(?! \()/i, 'rcpt'],
+  [/(?<!need )(?<![a-z])rcpt(?![a-z]| \()/i, 'rcpt'],
 ];
 
 /** The stage that a quoted reply answered, where the text around it says so (Postfix, Exim, qmail, DragonFly), or `null`. */

@@ -62,7 +62,7 @@ export function readChallenge(message: Message, notice: Notice): RecipientReport
 const DELAY_SUBJECT =
   /\bdelay(?:ed)?\b|\bstill (?:being )?(?:re)?tr(?:ied|ying)\b|\bwarning\b.{0,60}\b(?:could not send|not (?:yet )?(?:been )?(?:deliver|sent)|deliver)|\bnot yet (?:been )?delivered\b|\bdeferred\b|\bdelivery incomplete\b|verz(?:ö|oe)gert|retard|retras|ritard|atras|遅延|遅れ|задерж|延迟|延遲/i;
 const STILL_TRYING =
-  /\bwill (?:\w+ )?(?:keep|continue|be (?:re)?tr(?:ied|y)|retry|try again|attempt)|\bcontinue(?:s)? (?:to )?(?:try|attempt)|\b(?:warning message only|do not need to resend|no action is required|still being (?:re)?tried|has not yet been delivered|not (?:been )?(?:yet )?delivered yet|will be retried|attempts? (?:to deliver (?:\w+ )*)?will continue|temporar(?:y|ily) (?:problem|delayed|failure))\b|weiterhin versuch|erneut versuch|nouvelle tentative|seguir[áa] intentando|再送|引き続き|продолжены|继续尝试/i;
+  /\b(?:is|has been) delayed\b|\bwill (?:\w+ )?(?:keep|continue|be (?:re)?tr(?:ied|y)|retry|try again|attempt)|\bcontinue(?:s)? (?:to )?(?:try|attempt)|\b(?:warning message only|do not need to resend|no action is required|still being (?:re)?tried|has not yet been delivered|not (?:been )?(?:yet )?delivered yet|will be retried|attempts? (?:to deliver (?:\w+ )*)?will continue|temporar(?:y|ily) (?:problem|delayed|failure))\b|weiterhin versuch|erneut versuch|nouvelle tentative|seguir[áa] intentando|再送|引き続き|продолжены|继续尝试/i;
 const GAVE_UP =
   /\bpermanent(?:ly)? (?:error|fail|fatal)|\b(?:given|giving|gave) up\b|\bwill not (?:be )?(?:re)?tr(?:y|ied)|\bnot going to try again\b|\bno further (?:delivery )?attempts?\b|\bcannot be delivered\b|\bfailed permanently\b/i;
 

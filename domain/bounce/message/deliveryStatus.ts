@@ -3,7 +3,7 @@ import { type Fields, fieldGroups, first } from './fields.ts';
 import { type Evidence, judge } from './judge.ts';
 import type { Message } from './mime.ts';
 import type { Notice } from './notice.ts';
-import { domainOf, evidenceAbout, phaseOfReply } from './prose.ts';
+import { domainOf, evidenceAbout, type Prose, phaseOfReply, proseOf } from './prose.ts';
 import { type RecipientReport, unjudged } from './report.ts';
 import { decodeLeniently, oneLine } from './text.ts';
 import { failedRecipients } from './textBounce.ts';
@@ -21,14 +21,21 @@ const RECIPIENT_NAMES = ['final-recipient', 'original-recipient', 'x-actual-reci
  * recipient, or `null` where the message carries no such report. The report is known by its fields as well as by its
  * content type: some systems send it as text, or within the text.
  */
-export function readDeliveryStatus(message: Message, notice: Notice): RecipientReport[] | null {
+export function readDeliveryStatus(
+  message: Message,
+  notice: Notice,
+  mostRecipients: number,
+): RecipientReport[] | null {
   for (const groups of reportsIn(message, notice)) {
     const recipients = recipientGroups(groups);
     if (recipients.length === 0) continue;
-    const prose = withoutReport(notice);
-    const reports = recipients.map((fields) => readRecipient(fields, groups[0]!, prose));
+    const words = withoutReport(notice);
+    const prose = proseOf(words);
+    const reports = recipients
+      .slice(0, mostRecipients)
+      .map((fields) => readRecipient(fields, groups[0]!, prose));
     if (reports.length > 1 || reports[0]!.recipient !== null) return reports;
-    const named = failedRecipients(message, prose, message.headers.get('x-failed-recipients') ?? []);
+    const named = failedRecipients(message, words, message.headers.get('x-failed-recipients') ?? []);
     return [{ ...reports[0]!, recipient: named[0] ?? null }];
   }
   return null;
@@ -87,7 +94,7 @@ function splitAtRepetition(group: Fields): Fields[] {
   });
 }
 
-function readRecipient(fields: Fields, perMessage: Fields, notice: Notice): RecipientReport {
+function readRecipient(fields: Fields, perMessage: Fields, prose: Prose): RecipientReport {
   const finalRecipient =
     addressInField(first(fields, 'final-recipient')) ?? addressInField(first(fields, 'x-actual-recipient'));
   const originalRecipient = addressInField(first(fields, 'original-recipient'));
@@ -115,20 +122,13 @@ function readRecipient(fields: Fields, perMessage: Fields, notice: Notice): Reci
   if (isDelay(reportedAction)) {
     return { ...unjudged('delivery still being tried', 'delay'), ...known, reply: replyOf(diagnostic) };
   }
-  const evidence: Evidence[] = [];
   const addresses = [finalRecipient, originalRecipient].filter((address) => address !== null);
-  if (diagnostic !== null) {
-    const phase = phaseOfReply(notice, diagnostic, addresses);
-    evidence.push({ text: untyped(diagnostic), status, phase, quoted: true });
-  }
-  const comment = /^\S+\s+\(?(.*?)\)?$/.exec(first(fields, 'status') ?? '')?.[1];
-  if (comment) evidence.push({ text: comment, status, phase: null, quoted: true });
-  evidence.push(
-    ...evidenceAbout(notice, addresses).map((each) => ({ ...each, status: each.status ?? status })),
+  const comment = /^\S+\s+\(?(.*?)\)?$/.exec(first(fields, 'status') ?? '')?.[1] ?? null;
+  const judgement = judge(
+    evidenceOf(diagnostic, comment, addresses, prose),
+    status,
+    domainOf(finalRecipient ?? known.recipient),
   );
-  if (evidence.length === 0) evidence.push({ text: '', status, phase: null, quoted: true });
-  const domain = domainOf(finalRecipient ?? known.recipient);
-  const judgement = judge(evidence, domain);
   return {
     ...unjudged(judgement.rule, 'dsn'),
     ...known,
@@ -136,6 +136,20 @@ function readRecipient(fields: Fields, perMessage: Fields, notice: Notice): Reci
     diagnostic: judgement.diagnostic ?? known.diagnostic,
     remoteMta: known.remoteMta ?? remoteMtaOf(perMessage),
   };
+}
+
+/** What the report says, then what the notification around it does. */
+function* evidenceOf(
+  diagnostic: string | null,
+  comment: string | null,
+  addresses: readonly string[],
+  prose: Prose,
+): Generator<Evidence> {
+  if (diagnostic !== null) {
+    yield { text: untyped(diagnostic), phase: phaseOfReply(prose, diagnostic, addresses), quoted: true };
+  }
+  if (comment) yield { text: comment, phase: null, quoted: true };
+  yield* evidenceAbout(prose, addresses);
 }
 
 /** RFC 3464 section 2.3.3; `deliverable` is Postfix's answer to a test of an address. */

@@ -7,6 +7,8 @@ import { decodeLeniently, oneLine } from './text.ts';
 
 /** Fields in which a report names the recipient; the X- fields are those of mailbox providers' own formats. */
 const RECIPIENT = ['original-rcpt-to', 'removal-recipient', 'redacted-address', 'x-original-rcpt-to'];
+/** Recipients that are looked at; a report has one, rarely a few. */
+const MOST_RECIPIENTS = 1000;
 const ADDRESS_HIDDEN =
   /^(?:redacted|x+|\*+|\[.*\]|removed|hidden|undisclosed)(?:@|$)|@(?:redacted|hidden|removed)\b/i;
 const WITHOUT_REPORT =
@@ -23,7 +25,8 @@ export function readFeedback(message: Message, notice: Notice): RecipientReport[
   const feedbackType = oneLine(first(fields, 'feedback-type'), 50)?.toLowerCase() ?? null;
   const named = distinct(
     RECIPIENT.flatMap((name) => fields.get(name) ?? [])
-      .flatMap((value) => value.split(',').slice(0, 500))
+      .flatMap((value) => value.split(',', MOST_RECIPIENTS))
+      .slice(0, MOST_RECIPIENTS)
       .map((value) => addressInField(value))
       .filter((address) => address !== null && !ADDRESS_HIDDEN.test(address)) as string[],
   );

@@ -1,15 +1,13 @@
 import { classifyReply } from '../classifyReply.ts';
 import { parseReplyText } from '../replyText.ts';
 import { ENHANCED_CODE_RULES, WORD_RULES } from '../rules.ts';
-import type { SmtpPhase, Verdict } from '../verdict.ts';
+import type { SmtpPhase, SmtpReply, Verdict } from '../verdict.ts';
 import type { RecipientReport } from './report.ts';
 import { oneLine } from './text.ts';
 
 /** Words that may tell why a recipient was not reached. */
 export interface Evidence {
   readonly text: string;
-  /** Enhanced status code given beside the text. */
-  readonly status: string | null;
   readonly phase: SmtpPhase | null;
   /** A server's own reply, not the prose that a mail system wraps it in for people. */
   readonly quoted: boolean;
@@ -20,33 +18,46 @@ type Judgement = Pick<
   'kind' | 'action' | 'category' | 'fault' | 'status' | 'reply' | 'diagnostic' | 'rule'
 >;
 
-const BY_WORDS: ReadonlySet<string> = new Set(WORD_RULES.map(({ name }) => name));
-const BY_ENHANCED_CODE: ReadonlySet<string> = new Set(ENHANCED_CODE_RULES.map(({ name }) => name));
+const WORDS: ReadonlySet<string> = new Set(WORD_RULES.map(({ name }) => name));
+const ENHANCED_CODES: ReadonlySet<string> = new Set(ENHANCED_CODE_RULES.map(({ name }) => name));
+const BY_WORDS = 3;
+const BY_ENHANCED = 2;
+/** Characters of a text that are judged. */
+const LONGEST_EVIDENCE = 4000;
 
 /**
  * Judges a recipient by the most telling evidence: provider text over enhanced code over reply code, what a server
  * said over what is said about it, and of equals the first. Prose counts only where no reply told anything, for it
  * lists what may have happened ("misspelled, or it may not exist any longer").
+ *
+ * `status` is the enhanced status code that a report gives beside the texts; replies come before prose.
  */
-export function judge(evidence: readonly Evidence[], recipientDomain: string | null): Judgement {
-  const judged = evidence.map((each) => ({ each, ...verdictOn(each, recipientDomain) }));
-  const quoted = mostTelling(judged.filter(({ each }) => each.quoted));
-  const best = quoted && quoted.rank >= 2 ? quoted : (mostTelling(judged) ?? undefined);
-  const stated = evidence.find(({ status }) => status !== null)?.status ?? null;
-  if (best === undefined) {
-    const { verdict } = verdictOn({ text: '', status: stated, phase: null, quoted: false }, recipientDomain);
-    return judgement(verdict, stated, 0, null);
+export function judge(
+  evidence: Iterable<Evidence>,
+  status: string | null,
+  recipientDomain: string | null,
+): Judgement {
+  let best: Judged | null = null;
+  for (const each of evidence) {
+    if (!each.quoted && best !== null && best.rank >= BY_ENHANCED) break;
+    const judged = verdictOn(each, status, recipientDomain);
+    if (best === null || judged.rank > best.rank) best = judged;
+    if (best.rank === BY_WORDS) break;
   }
-  const { reply, each } = best;
+  if (best === null) {
+    const nothing = { text: '', phase: null, quoted: false };
+    const { verdict } = verdictOn(nothing, status, recipientDomain);
+    return judgement(verdict, status, 0, null);
+  }
   const verdict = isUnconfirmed(best) ? { ...best.verdict, action: 'soft' as const } : best.verdict;
-  return judgement(verdict, specific(reply.enhancedCode, stated), reply.code, each.text);
+  return judgement(verdict, specific(best.reply.enhancedCode, status), best.reply.code, best.each.text);
 }
 
 /**
  * A diagnostic without any code is no reply of a server: `The account does not exist` beside Status 5.0.0 may be
  * anybody's guess.
  */
-function isUnconfirmed({ verdict, reply, each }: ReturnType<typeof verdictOn> & { each: Evidence }): boolean {
+function isUnconfirmed({ verdict, reply, each }: Judged): boolean {
   if (verdict.category !== 'user_unknown' || !each.quoted || each.phase !== null || reply.code !== 0)
     return false;
   return reply.enhancedCode === null || reply.enhancedCode.endsWith('.0.0');
@@ -70,21 +81,29 @@ function judgement(
   };
 }
 
-function verdictOn(evidence: Evidence, recipientDomain: string | null) {
-  const read = parseReplyText(evidence.text.slice(0, 8000));
-  const reply = { ...read, enhancedCode: specific(read.enhancedCode, evidence.status) };
+interface Judged {
+  readonly each: Evidence;
+  readonly verdict: Verdict;
+  readonly reply: SmtpReply;
+  /** How telling it is: {@link BY_WORDS}, {@link BY_ENHANCED}, 1 by the reply code, 0 by nothing. */
+  readonly rank: number;
+}
+
+function verdictOn(each: Evidence, status: string | null, recipientDomain: string | null): Judged {
+  const read = parseReplyText(each.text.slice(0, LONGEST_EVIDENCE));
+  const reply = { ...read, enhancedCode: specific(read.enhancedCode, status) };
   const verdict = classifyReply({
     reply,
-    phase: evidence.phase,
+    phase: each.phase,
     speaker: 'exchanger',
     ...(recipientDomain !== null && { recipientDomain }),
   });
-  return { verdict, reply, rank: rankOf(verdict.rule) };
+  return { each, verdict, reply, rank: rankOf(verdict.rule) };
 }
 
 function rankOf(rule: string): number {
-  if (BY_WORDS.has(rule)) return 3;
-  if (BY_ENHANCED_CODE.has(rule)) return 2;
+  if (WORDS.has(rule)) return BY_WORDS;
+  if (ENHANCED_CODES.has(rule)) return BY_ENHANCED;
   return rule === 'no rule' ? 0 : 1;
 }
 
@@ -92,11 +111,4 @@ function rankOf(rule: string): number {
 function specific(inText: string | null, beside: string | null): string | null {
   if (inText === null || (/\.0\.0$/.test(inText) && beside !== null)) return beside ?? inText;
   return inText;
-}
-
-function mostTelling<T extends { readonly rank: number }>(judged: readonly T[]): T | undefined {
-  return judged.reduce<T | undefined>(
-    (best, each) => (best && best.rank >= each.rank ? best : each),
-    undefined,
-  );
 }

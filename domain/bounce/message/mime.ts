@@ -28,7 +28,7 @@ const DEEPEST = 30;
 const MOST_HEADERS = 256 * 1024;
 /** Characters of text and of HTML that are looked at: a notice is a few thousand. */
 const LONGEST_TEXT = 128 * 1024;
-const LONGEST_HTML = 512 * 1024;
+const LONGEST_HTML = 192 * 1024;
 /** Fewer letters than this in the plain text say nothing, and the HTML is read in its place. */
 const LEAST_LETTERS = 20;
 

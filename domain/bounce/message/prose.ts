@@ -1,6 +1,6 @@
 import { phaseInText } from '../replyText.ts';
 import type { SmtpPhase } from '../verdict.ts';
-import { addressesIn, sameAddress } from './addresses.ts';
+import { addressesIn } from './addresses.ts';
 import type { Evidence } from './judge.ts';
 import type { Notice } from './notice.ts';
 
@@ -16,44 +16,85 @@ const SECTION = /^\s*[-=_*]{3,}/;
 /** `Recipient address: a@b`. */
 const LABEL = /^\s*[A-Za-z][\w -]{0,40}:\s*<?[^\s<>]+@/;
 const LONGEST_SEGMENT = 30;
-const LONGEST_EVIDENCE = 3000;
+const MOST_SEGMENTS = 5;
+/** Replies about one recipient that are judged. */
+const MOST_EVIDENCE = 6;
+const LONGEST_EVIDENCE = 2000;
 /** A sentence that supposes, advises or apologises, rather than says what happened. */
 const SUPPOSES =
   /\b(?:may|might|perhaps|possibl[ey]|probabl[ey]|maybe|could be|can be|if|unless|whether|make sure|ensure|please|check|verify|either|such as|for example|e\.g\.|reasons? (?:for|why|include)|to (?:learn|find out)|try (?:again|to|re)|contact)\b/i;
+
+/** A notification's text, looked through once for all of its recipients. */
+export interface Prose {
+  /** Without the lines of transcripts. */
+  readonly lines: readonly Line[];
+  readonly transcript: readonly Exchange[];
+  /** What the whole says, without suppositions and advice. */
+  readonly statements: string;
+}
+
+interface Line {
+  readonly text: string;
+  /** The addresses in it, in lower case. */
+  readonly addresses: readonly string[];
+  readonly startsWithAddress: boolean;
+}
+
+/** Looks a notification through. */
+export function proseOf({ lines }: Pick<Notice, 'lines'>): Prose {
+  const transcript = transcriptOf(lines);
+  const spoken =
+    transcript.length === 0 ? lines : lines.filter((line) => !isTranscript(line) && !RESULT.test(line));
+  return {
+    lines: spoken.map((text) => ({
+      text,
+      addresses: addressesIn(text).map(({ address }) => address.toLowerCase()),
+      startsWithAddress: startsWithAddress(text),
+    })),
+    transcript,
+    statements: statements(spoken.join('\n')),
+  };
+}
 
 /**
  * What a notification says about the recipient who has one of these addresses, most specific first: replies in lines
  * that name it, replies below its address, replies that name nobody; last the prose, of its own paragraph and of the
  * whole.
  */
-export function evidenceAbout(notice: Notice, addresses: readonly string[]): Evidence[] {
-  const isTheirs = (address: string) => addresses.some((each) => sameAddress(each, address));
-  const transcript = transcriptOf(notice.lines);
-  const lines =
-    transcript.length === 0
-      ? notice.lines
-      : notice.lines.filter((line) => !isTranscript(line) && !RESULT.test(line));
-  const segments = segmentsOf(lines, isTheirs);
-  const evidence: Evidence[] = [
-    ...transcript.filter(({ about }) => about.some(isTheirs)).map(({ text, phase }) => quote(text, phase)),
+export function* evidenceAbout(prose: Prose, recipient: readonly string[]): Generator<Evidence> {
+  const own = new Set(recipient.map((address) => address.toLowerCase()));
+  const isTheirs = (address: string) => own.has(address.toLowerCase());
+  const segments = segmentsOf(prose.lines, own);
+  const named = [
+    ...prose.transcript
+      .filter(({ about }) => about.some(isTheirs))
+      .map(({ text, phase }) => quote(text, phase)),
     ...segments.flatMap((segment) => repliesIn(segment)).map((text) => quote(text, null)),
-  ];
-  if (evidence.length === 0) {
-    evidence.push(
-      ...transcript.filter(({ about }) => about.length === 0).map(({ text, phase }) => quote(text, phase)),
-      ...repliesIn(lines.filter((line) => namesNobodyElse(line, isTheirs))).map((text) => quote(text, null)),
+  ].slice(0, MOST_EVIDENCE);
+  yield* named;
+  if (named.length === 0) {
+    const others = prose.lines.filter(
+      ({ addresses }) => addresses.length === 0 || addresses.some((each) => own.has(each)),
     );
+    yield* [
+      ...prose.transcript
+        .filter(({ about }) => about.length === 0)
+        .map(({ text, phase }) => quote(text, phase)),
+      ...repliesIn(others).map((text) => quote(text, null)),
+    ].slice(0, MOST_EVIDENCE);
   }
-  const prose = [
-    // An entry of a list of failed recipients goes straight to the point.
-    ...segments.filter((segment) => startsWithAddress(segment[0]!)).map((segment) => firstParagraph(segment)),
-    ...segments.map((segment) => statements(segment.join(' '))),
-    statements(lines.join('\n')),
-  ];
-  for (const said of prose) {
-    if (said !== '') evidence.push({ text: said, status: null, phase: null, quoted: false });
-  }
-  return evidence.slice(0, 40);
+  // An entry of a list of failed recipients goes straight to the point.
+  for (const segment of segments) if (segment[0]!.startsWithAddress) yield* said(firstParagraph(segment));
+  for (const segment of segments) yield* said(statements(joined(segment)));
+  yield* said(prose.statements);
+}
+
+function* said(text: string): Generator<Evidence> {
+  if (text !== '') yield { text, phase: null, quoted: false };
+}
+
+function joined(lines: readonly Line[]): string {
+  return lines.map(({ text }) => text).join(' ');
 }
 
 /** Whether a line quotes a server's refusal. */
@@ -69,23 +110,18 @@ export function domainOf(address: string | null): string | null {
 
 /** The stage that the notification tells of the reply that its report quotes: in a transcript, or in words. */
 export function phaseOfReply(
-  notice: Notice,
+  prose: Prose,
   diagnostic: string,
-  addresses: readonly string[],
+  recipient: readonly string[],
 ): SmtpPhase | null {
   const words = flat(diagnostic);
-  return (
-    transcriptOf(notice.lines).find(
-      ({ phase, replies }) =>
-        phase !== null && replies.some((reply) => reply !== '' && words.includes(flat(reply))),
-    )?.phase ?? phaseInWords(notice, addresses)
+  const exchange = prose.transcript.find(
+    ({ phase, replies }) =>
+      phase !== null && replies.some((reply) => reply !== '' && words.includes(flat(reply))),
   );
-}
-
-function phaseInWords({ lines }: Notice, addresses: readonly string[]): SmtpPhase | null {
-  const isTheirs = (address: string) => addresses.some((each) => sameAddress(each, address));
-  for (const segment of segmentsOf(lines, isTheirs)) {
-    const phase = phaseInText(segment.join(' ').replace(/\s+/g, ' '));
+  if (exchange) return exchange.phase;
+  for (const segment of segmentsOf(prose.lines, new Set(recipient.map((address) => address.toLowerCase())))) {
+    const phase = phaseInText(joined(segment).replace(/\s+/g, ' '));
     if (phase !== null) return phase;
   }
   return null;
@@ -101,12 +137,7 @@ function flat(text: string): string {
 }
 
 function quote(text: string, phase: SmtpPhase | null): Evidence {
-  return { text: text.slice(0, LONGEST_EVIDENCE), status: null, phase, quoted: true };
-}
-
-function namesNobodyElse(line: string, isTheirs: (address: string) => boolean): boolean {
-  const found = addressesIn(line);
-  return found.length === 0 || found.some(({ address }) => isTheirs(address));
+  return { text: text.slice(0, LONGEST_EVIDENCE), phase, quoted: true };
 }
 
 /** Whether a line begins with an address, as the lists of failed recipients do. */
@@ -115,18 +146,18 @@ export function startsWithAddress(line: string): boolean {
   return found !== undefined && /^[\s<>"'*•·[(|-]*$/.test(line.slice(0, found.index));
 }
 
-/** The lines that follow each mention of the recipient, up to the next recipient or section. */
-function segmentsOf(lines: readonly string[], isTheirs: (address: string) => boolean): string[][] {
-  const segments: string[][] = [];
-  for (let start = 0; start < lines.length && segments.length < 5; start++) {
-    if (!addressesIn(lines[start]!).some(({ address }) => isTheirs(address))) continue;
+/** The lines that follow each mention of the recipient, up to the next mention or section. */
+function segmentsOf(lines: readonly Line[], own: ReadonlySet<string>): Line[][] {
+  const segments: Line[][] = [];
+  for (let start = 0; start < lines.length && segments.length < MOST_SEGMENTS; start++) {
+    if (!lines[start]!.addresses.some((address) => own.has(address))) continue;
     const segment = [lines[start]!];
     let end = start + 1;
     for (; end < lines.length && end < start + LONGEST_SEGMENT; end++) {
       const line = lines[end]!;
       // The next mention at the start of a line, or of somebody else beside a label, begins the next segment.
-      const isElses = addressesIn(line).some(({ address }) => !isTheirs(address));
-      if (SECTION.test(line) || startsWithAddress(line) || (isElses && LABEL.test(line))) break;
+      const isElses = line.addresses.some((address) => !own.has(address));
+      if (SECTION.test(line.text) || line.startsWithAddress || (isElses && LABEL.test(line.text))) break;
       segment.push(line);
     }
     segments.push(segment);
@@ -135,23 +166,27 @@ function segmentsOf(lines: readonly string[], isTheirs: (address: string) => boo
   return segments;
 }
 
-/** The paragraphs that quote a reply, outside of transcripts. */
-function repliesIn(lines: readonly string[]): string[] {
-  return paragraphsOf(lines)
-    .filter((paragraph) => !paragraph.some(isTranscript))
-    .filter((paragraph) => paragraph.some(quotesReply))
-    .map((paragraph) => paragraph.join(' '))
-    .slice(0, 10);
+/** The paragraphs that quote a reply. */
+function repliesIn(lines: readonly Line[]): string[] {
+  const replies: string[] = [];
+  for (const paragraph of paragraphsOf(lines)) {
+    if (replies.length === MOST_EVIDENCE) break;
+    if (paragraph.some(({ text }) => quotesReply(text))) replies.push(joined(paragraph));
+  }
+  return replies;
 }
 
-function firstParagraph(lines: readonly string[]): string {
-  return (paragraphsOf(lines)[0] ?? []).join(' ').replace(/\s+/g, ' ').trim().slice(0, LONGEST_EVIDENCE);
+function firstParagraph(lines: readonly Line[]): string {
+  return joined(paragraphsOf(lines)[0] ?? [])
+    .replace(/\s+/g, ' ')
+    .trim()
+    .slice(0, LONGEST_EVIDENCE);
 }
 
-function paragraphsOf(lines: readonly string[]): string[][] {
-  const paragraphs: string[][] = [[]];
+function paragraphsOf(lines: readonly Line[]): Line[][] {
+  const paragraphs: Line[][] = [[]];
   for (const line of lines) {
-    if (line.trim() === '') paragraphs.push([]);
+    if (line.text.trim() === '') paragraphs.push([]);
     else paragraphs.at(-1)!.push(line);
   }
   return paragraphs.filter((paragraph) => paragraph.length > 0);

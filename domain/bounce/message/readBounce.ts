@@ -20,8 +20,8 @@ const MOST_FORWARDED = 3;
  * The rules in their order; the first that applies decides:
  *
  * 1. feedback reports (RFC 5965), which carry the words of a complaint and never those of a bounce;
- * 2. delivery status notifications (RFC 3464, RFC 6533), each recipient by its Action: only `failed` is a bounce;
- * 3. disposition notifications (RFC 8098), such as read receipts;
+ * 2. disposition notifications (RFC 8098), such as read receipts, which have fields of the same names as the next;
+ * 3. delivery status notifications (RFC 3464, RFC 6533), each recipient by its Action: only `failed` is a bounce;
  * 4. challenge-response;
  * 5. automatic replies of persons (RFC 3834);
  * 6. notices of delay;
@@ -33,7 +33,7 @@ export async function readBounce(
   raw: Uint8Array,
   options: ReadOptions = { limits: READ_LIMITS },
 ): Promise<BounceReport[]> {
-  const read = raw.subarray(0, Math.max(0, options.limits.octets));
+  const read = withinLimits(raw, options.limits);
   const { recipients, message, notice } = await understand(read, options.limits.recipients);
   const facts = {
     returnPathTokenCandidates: message ? deliveredTo(message.headers) : [],
@@ -45,6 +45,22 @@ export async function readBounce(
     .slice(0, Math.max(1, options.limits.recipients))
     .map((recipient, index) => ({ n: index + 1, ...recipient, ...facts }));
 }
+
+/** The beginning of a message that is read, which a report never exceeds: octets, lines, and lines that begin parts. */
+function withinLimits(raw: Uint8Array, { octets, lines, parts }: ReadLimits): Uint8Array {
+  const read = raw.subarray(0, Math.max(0, octets));
+  let linesSeen = 0;
+  let partsSeen = 0;
+  for (let index = 0; index < read.length; index++) {
+    if (read[index] !== LINE_FEED) continue;
+    if (read[index + 1] === HYPHEN && read[index + 2] === HYPHEN) partsSeen++;
+    if (++linesSeen >= lines || partsSeen >= parts) return read.subarray(0, index + 1);
+  }
+  return read;
+}
+
+const LINE_FEED = 0x0a;
+const HYPHEN = 0x2d;
 
 interface Understood {
   readonly recipients: readonly RecipientReport[];
@@ -64,15 +80,16 @@ async function understand(raw: Uint8Array, mostRecipients: number): Promise<Unde
 function byRules(message: Message, notice: Notice, mostRecipients: number): RecipientReport[] | null {
   const feedback = readFeedback(message, notice);
   if (feedback) return feedback;
-  const status = readDeliveryStatus(message, notice);
+  const receipt = readReceipt(message);
+  if (receipt) return [receipt];
+  const status = readDeliveryStatus(message, notice, mostRecipients);
   if (status) return status;
-  const one = readReceipt(message) ?? readChallenge(message, notice);
-  if (one) return [one];
+  const challenge = readChallenge(message, notice);
+  if (challenge) return [challenge];
   if (answersInPerson(message)) return null;
   const delay = readDelay(message, notice);
   if (delay) return [delay];
-  const bounce = readTextBounce(message, notice, mostRecipients);
-  return bounce;
+  return readTextBounce(message, notice, mostRecipients);
 }
 
 async function forwardedReport(message: Message, mostRecipients: number): Promise<RecipientReport[] | null> {
@@ -82,7 +99,7 @@ async function forwardedReport(message: Message, mostRecipients: number): Promis
     if (!part) return null;
     current = await parseMessage(part.octets);
     const notice = noticeOf(current);
-    const found = readFeedback(current, notice) ?? readDeliveryStatus(current, notice);
+    const found = readFeedback(current, notice) ?? readDeliveryStatus(current, notice, mostRecipients);
     if (found) return found.slice(0, mostRecipients);
   }
   return null;

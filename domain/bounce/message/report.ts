@@ -72,11 +72,20 @@ export type RecipientReport = Omit<
 export interface ReadLimits {
   /** Octets of the message that are read. Reports stand before the message that they return. */
   readonly octets: number;
+  /** Lines that are read. */
+  readonly lines: number;
+  /** Lines that may begin a part (`--`) that are read: a report has three parts. */
+  readonly parts: number;
   /** Recipients of one message that are reported. */
   readonly recipients: number;
 }
 
-export const READ_LIMITS: ReadLimits = { octets: 1024 * 1024, recipients: 500 };
+export const READ_LIMITS: ReadLimits = {
+  octets: 1024 * 1024,
+  lines: 40_000,
+  parts: 2000,
+  recipients: 500,
+};
 
 /** A recipient about whom nothing is decided: what each rule starts from. */
 export function unjudged(rule: string, source: ReportSource): RecipientReport {

@@ -1,9 +1,9 @@
 import { addressesIn, addressInField, distinct, sameAddress } from './addresses.ts';
 import { first } from './fields.ts';
-import { judge } from './judge.ts';
+import { type Evidence, judge } from './judge.ts';
 import type { Message } from './mime.ts';
 import { type Notice, originalTo, senders } from './notice.ts';
-import { domainOf, evidenceAbout, quotesReply, startsWithAddress } from './prose.ts';
+import { domainOf, evidenceAbout, type Prose, proseOf, quotesReply, startsWithAddress } from './prose.ts';
 import { type RecipientReport, unjudged } from './report.ts';
 
 /** Who writes bounces: RFC 5321 section 4.5.5 gives them a null return path, and most come from these names. */
@@ -44,8 +44,9 @@ export function readTextBounce(
     FAILURE_SUBJECT.test(subject);
   if (!(isSystems && (told || failedHeader.length > 0 || FAILURE_SUBJECT.test(subject)))) return null;
   const recipients = failedRecipients(message, notice, failedHeader).slice(0, mostRecipients);
-  if (recipients.length === 0) return [readOne(null, notice, subject)];
-  return recipients.map((recipient) => readOne(recipient, notice, subject));
+  const prose = proseOf(notice);
+  if (recipients.length === 0) return [readOne(null, notice, prose, subject)];
+  return recipients.map((recipient) => readOne(recipient, notice, prose, subject));
 }
 
 export function isFromMailSystem(message: Message): boolean {
@@ -59,13 +60,9 @@ export function hasNullReturnPath(message: Message): boolean {
   return message.headers.get('return-path')?.some((value) => /^<?\s*>?$/.test(value.trim())) ?? false;
 }
 
-function readOne(recipient: string | null, notice: Notice, subject: string): RecipientReport {
+function readOne(recipient: string | null, notice: Notice, prose: Prose, subject: string): RecipientReport {
   const forwarded = recipient === null ? null : forwardedFrom(notice, recipient);
-  const evidence = evidenceAbout(notice, recipient === null ? [] : [recipient]);
-  if (!evidence.some(({ quoted }) => quoted)) {
-    evidence.push({ text: subject, status: null, phase: null, quoted: false });
-  }
-  const judgement = judge(evidence, domainOf(recipient));
+  const judgement = judge(withSubject(prose, recipient, subject), null, domainOf(recipient));
   return {
     ...unjudged(judgement.rule, 'text'),
     ...judgement,
@@ -75,10 +72,20 @@ function readOne(recipient: string | null, notice: Notice, subject: string): Rec
   };
 }
 
+/** The subject speaks last, and only where no reply does: it may be about another recipient. */
+function* withSubject(prose: Prose, recipient: string | null, subject: string): Generator<Evidence> {
+  let isQuoted = false;
+  for (const evidence of evidenceAbout(prose, recipient === null ? [] : [recipient])) {
+    isQuoted ||= evidence.quoted;
+    yield evidence;
+  }
+  if (!isQuoted) yield { text: subject, phase: null, quoted: false };
+}
+
 /** `<b@c> (expanded from <a@b>)` of Postfix, `(generated from a@b)` of Exim. */
 function forwardedFrom({ lines }: Notice, recipient: string): string | null {
   for (const [index, line] of lines.entries()) {
-    if (!addressesIn(line).some(({ address }) => sameAddress(address, recipient))) continue;
+    if (!line.toLowerCase().includes(recipient.toLowerCase())) continue;
     const text = `${line} ${lines[index + 1] ?? ''}`;
     const match =
       /\b(?:expanded|generated|forwarded|redirected|derived) from:?\s*<?([^\s<>()]+@[^\s<>()]+)/i.exec(text);
