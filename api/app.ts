@@ -18,11 +18,13 @@ import { customFieldRoutes } from './routes/customFields.ts';
 import { emailRoutes } from './routes/emails.ts';
 import { healthRoutes } from './routes/health.ts';
 import { importRoutes } from './routes/imports.ts';
+import { inboundRoutes } from './routes/inbound.ts';
 import { listRoutes } from './routes/lists.ts';
 import { prospectRoutes } from './routes/prospects.ts';
 import { sendRoutes } from './routes/sends.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { suppressionRoutes } from './routes/suppressions.ts';
+import { webhookRoutes } from './routes/webhooks.ts';
 
 const RESOURCES = [
   prospectRoutes,
@@ -32,6 +34,8 @@ const RESOURCES = [
   emailRoutes,
   sendRoutes,
   importRoutes,
+  inboundRoutes,
+  webhookRoutes,
   auditRoutes,
   settingsRoutes,
   alertRoutes,

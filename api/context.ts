@@ -1,6 +1,7 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { UnsubscribeTokens } from '../adapters/tokens/unsubscribeTokens.ts';
+import type { Webhook } from '../adapters/webhooks/webhook.ts';
 import type { Database } from '../db/connection.ts';
 import type { AddressHasher } from '../db/queries/addresses.ts';
 import type { AuthenticatedKey } from '../db/queries/apiKeys.ts';
@@ -12,6 +13,8 @@ export interface ApiDeps {
   readonly hasher: AddressHasher;
   /** Tokens of unsubscribe links. */
   readonly tokens: UnsubscribeTokens;
+  /** Webhooks of the providers that are configured. */
+  readonly webhooks: readonly Webhook[];
   readonly config: {
     /** Right side of every Message-ID. */
     readonly messageIdDomain: string;

@@ -15,6 +15,7 @@ const TAGS = [
   ['Emails', 'What is sent: content with merge fields.'],
   ['Sends', 'One email to one prospect, with every attempt to deliver it.'],
   ['Imports', 'CSV files of prospects or suppressions.'],
+  ['Inbound', 'What came back about mail that had left: bounces, complaints, deliveries.'],
   ['Audit', 'What happened, when, by whom and why.'],
   ['API keys', 'Who may use this API.'],
   ['Operations', 'Settings, alerts, health, and this description.'],

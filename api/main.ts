@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
 import pino from 'pino';
 import { createUnsubscribeTokens } from '../adapters/tokens/unsubscribeTokens.ts';
+import { configuredWebhooks } from '../adapters/webhooks/configured.ts';
 import { type Config, configOrExit, loadConfig } from '../config/config.ts';
 import { type Database, openDatabase } from '../db/connection.ts';
 import { AddressHasher } from '../db/queries/addresses.ts';
@@ -63,6 +64,7 @@ async function start(
     db,
     hasher,
     tokens: createUnsubscribeTokens(config.tokenKeys),
+    webhooks: configuredWebhooks(config.inbound.webhooks),
     config: {
       messageIdDomain: config.messageIdDomain,
       maxImportBytes: config.api.maxImportBytes,

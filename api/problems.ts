@@ -15,6 +15,11 @@ export const PROBLEMS = {
     'The Authorization header is missing, or its key is unknown or revoked.',
   ],
   forbidden: [403, 'The API key may not do this', 'The scope of the key does not reach.'],
+  'not-genuine': [
+    403,
+    'The request is not from the provider',
+    'Its signature or its credentials do not fit, or it is too old. Nothing of it was kept.',
+  ],
   'not-found': [404, 'Not found', 'There is nothing at this address.'],
   'method-not-allowed': [
     405,
@@ -48,6 +53,11 @@ export const PROBLEMS = {
     'Changes must name the version that they were made from, so that nobody overwrites another.',
   ],
   internal: [500, 'Something went wrong in Heed', 'The log tells more under the request id.'],
+  'provider-unavailable': [
+    502,
+    'The provider cannot be asked',
+    'What is needed to verify the request could not be fetched. Nothing of it was kept; try again.',
+  ],
   unavailable: [
     503,
     'Heed cannot reach its database',

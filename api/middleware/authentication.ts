@@ -1,16 +1,21 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
+import { PROVIDERS } from '../../adapters/webhooks/configured.ts';
 import type { Database } from '../../db/connection.ts';
 import { findApiKey, reaches, type Scope } from '../../db/queries/apiKeys.ts';
 import type { ApiEnv } from '../context.ts';
 import { ApiProblem } from '../problems.ts';
 
-/** Answered without a key: whether Heed is up, and what its API is. Everything else is refused, known route or not. */
+/**
+ * Answered without a key: whether Heed is up, what its API is, and the webhooks of providers, which are verified in their
+ * own ways. Everything else is refused, known route or not.
+ */
 export const PUBLIC_PATHS: ReadonlySet<string> = new Set([
   '/healthz',
   '/readyz',
   '/openapi.json',
   '/reference',
+  ...PROVIDERS.map((provider) => `/webhooks/${provider}`),
 ]);
 
 /** Lets only holders of an API key in (`Authorization: Bearer heed_…`, RFC 6750 section 2.1). */

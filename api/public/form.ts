@@ -1,3 +1,5 @@
+import { readLimitedBody } from '../limitedBody.ts';
+
 /** Bytes of a form: a token is not among them, and of list ids a thousand fit. */
 const MAX_BYTES = 64 * 1024;
 /** How long a body may take to come in. Milliseconds. */
@@ -12,7 +14,7 @@ export type ReadForm =
  * read as URL-encoded: a mail program that says no must not fail on that.
  */
 export async function readForm(request: Request): Promise<ReadForm> {
-  const bytes = await readLimited(request.body);
+  const bytes = await readLimitedBody(request.body, { bytes: MAX_BYTES, milliseconds: MAX_MS });
   if (typeof bytes === 'string') return { ok: false, why: bytes };
   const type = request.headers.get('content-type') ?? '';
   if (!/^\s*multipart\/form-data\b/i.test(type)) {
@@ -22,32 +24,5 @@ export async function readForm(request: Request): Promise<ReadForm> {
     return { ok: true, form: await new Response(bytes, { headers: { 'content-type': type } }).formData() };
   } catch {
     return { ok: false, why: 'malformed' };
-  }
-}
-
-async function readLimited(
-  body: ReadableStream<Uint8Array> | null,
-): Promise<Uint8Array<ArrayBuffer> | 'too_large' | 'too_slow'> {
-  if (body === null) return new Uint8Array();
-  const reader = body.getReader();
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(() => resolve('late'), MAX_MS);
-  });
-  try {
-    for (;;) {
-      const read = await Promise.race([reader.read(), late]);
-      if (read === 'late') return 'too_slow';
-      if (read.done) return new Uint8Array(Buffer.concat(chunks));
-      length += read.value.length;
-      if (length > MAX_BYTES) return 'too_large';
-      chunks.push(read.value);
-    }
-  } finally {
-    clearTimeout(timer);
-    // Of a body that was read to its end this does nothing.
-    reader.cancel().catch(() => {});
   }
 }

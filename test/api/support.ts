@@ -46,6 +46,7 @@ export async function startApi(changes: Partial<ApiDeps> = {}): Promise<TestApi>
     db,
     hasher,
     tokens: testTokens,
+    webhooks: [],
     config: {
       messageIdDomain: 'mail.example.com',
       maxImportBytes: 1024 * 1024,
