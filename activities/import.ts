@@ -18,7 +18,7 @@ import { type RowFormat, readProspectRow, readSuppressionRow } from '../domain/i
 /** Rows a transaction: a gate can wait for its locks, and what a page allocates keeps the process within 300 MB. */
 const PAGE_ROWS = 500;
 /** Enough for a page of ordinary rows; more is read where it is not. */
-const WINDOW_BYTES = 256 * 1024;
+const WINDOW_BYTES = 128 * 1024;
 /** Well below the heartbeat timeout of the workflow's proxy. */
 const HEARTBEAT_MS = 5_000;
 

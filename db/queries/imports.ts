@@ -188,12 +188,11 @@ async function removeUpload(tx: Transaction, importId: string): Promise<void> {
   await tx.query(DELETE_JOB, [importId]);
 }
 
-/** The uploaded file, read from any place; one piece is kept in memory. */
+/** The uploaded file, read from any place. The last two pieces stay in memory: what is read often lies across both. */
 export class ImportFile {
   readonly #on: Session;
   readonly #importId: string;
-  #start = 0;
-  #data: Buffer = Buffer.alloc(0);
+  #pieces: readonly { start: number; data: Buffer }[] = [];
 
   constructor(on: Session, importId: string) {
     this.#on = on;
@@ -205,8 +204,7 @@ export class ImportFile {
     const parts: Buffer[] = [];
     let [at, missing] = [offset, length];
     while (missing > 0) {
-      await this.#load(at);
-      const part = this.#data.subarray(at - this.#start, at - this.#start + missing);
+      const part = (await this.#from(at)).subarray(0, missing);
       if (part.length === 0) break;
       parts.push(part);
       at += part.length;
@@ -215,11 +213,15 @@ export class ImportFile {
     return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
   }
 
-  async #load(at: number): Promise<void> {
-    if (at >= this.#start && at < this.#start + this.#data.length) return;
+  /** The rest of the piece in which `at` lies; nothing at the end of the file. */
+  async #from(at: number): Promise<Buffer> {
+    const kept = this.#pieces.find(({ start, data }) => at >= start && at < start + data.length);
+    if (kept !== undefined) return kept.data.subarray(at - kept.start);
     const [row] = await this.#on.query<{ data: Buffer; offset: string }>(CHUNK, [this.#importId, at]);
-    this.#data = row?.data ?? Buffer.alloc(0);
-    this.#start = row === undefined ? at : Number(row.offset);
+    if (row === undefined) return Buffer.alloc(0);
+    const piece = { start: Number(row.offset), data: row.data };
+    this.#pieces = [...this.#pieces.slice(-1), piece];
+    return piece.data.subarray(at - piece.start);
   }
 }
 

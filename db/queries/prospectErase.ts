@@ -40,6 +40,11 @@ const ERASE_ADDRESSES = plain(
 const ERASE_NOTES = plain('update suppression set note = null where address_id = any($1::uuid[])');
 const SENDS = `select id from send where (prospect_id = any($1::uuid[]) and not test) or address_id = any($2::uuid[])`;
 const ERASE_REPLIES = plain(`update attempt set reply_text = null where send_id in (${SENDS})`);
+const ERASE_EVENTS = plain(`update delivery_event set diagnostic = null where send_id in (${SENDS})`);
+// A provider's batch tells of other people too; what was understood of it stays with their events.
+const ERASE_INBOUND = plain(`
+  update inbound set content = '', recipients = '{}' where applied_at is not null
+    and id in (select inbound_id from delivery_event where send_id in (${SENDS}))`);
 const ERASE_SENDS = plain(`update send set recipient = null where id in (${SENDS})`);
 
 export type ErasedProspect =
@@ -71,6 +76,8 @@ export async function eraseProspect(
     tx.query(ERASE_ADDRESSES, [addressIds, now]),
     tx.query(ERASE_NOTES, [addressIds]),
     tx.query(ERASE_REPLIES, [ids, addressIds]),
+    tx.query(ERASE_EVENTS, [ids, addressIds]),
+    tx.query(ERASE_INBOUND, [ids, addressIds]),
     tx.query(ERASE_SENDS, [ids, addressIds]),
     addAuditEntries(
       tx,

@@ -16,6 +16,8 @@ import {
 import { createSend } from '../../db/queries/sends.ts';
 import { explainAddress } from '../../db/queries/suppressionSearch.ts';
 import { addSuppressions } from '../../db/queries/suppressions.ts';
+import { DELIVERY_EVENT_KINDS } from '../../domain/deliveryEvent.ts';
+import { EVENT_RESULTS, INBOUND_SOURCES, INBOUND_STATES } from '../../domain/inbound.ts';
 import { createTestAccount, ORIGIN, parsed, type TestAccount } from '../support/account.ts';
 
 let account: TestAccount;
@@ -54,8 +56,11 @@ async function tablesWith(word: string): Promise<string[]> {
   const found: string[] = [];
   for (const { name } of tables) {
     const rows = await account.db.query(
-      plain(`select 1 from "${name}" t where strpos(lower(t::text), lower($1)) > 0 limit 1`),
-      [word],
+      plain(
+        `select 1 from "${name}" t where strpos(lower(t::text), lower($1)) > 0 or strpos(t::text, $2) > 0 limit 1`,
+      ),
+      // As text, and as it stands in bytes.
+      [word, Buffer.from(word).toString('hex')],
     );
     if (rows.length > 0) found.push(name);
   }
@@ -120,6 +125,26 @@ describe('erasing a person', () => {
         destination: 'relay:test:25',
       },
       NOW,
+    );
+    await account.db.query(
+      plain(`
+        with i as (
+          insert into inbound (id, source, dedupe_key, content, size, recipients, state, received_at, applied_at)
+          select gen_random_uuid(), source, $1, convert_to($2, 'UTF8'), 1, array[$2], state, $3, $3
+          from (values ($4, $5)) as v(source, state) returning id
+        )
+        insert into delivery_event (inbound_id, n, kind, fault_ours, diagnostic, rule, send_id, result, at)
+        select id, 1, $6, false, $2, 'test', $7, $8, $3 from i`),
+      [
+        randomUUID(),
+        `${word}@example.net`,
+        NOW,
+        INBOUND_SOURCES[0],
+        INBOUND_STATES[0],
+        DELIVERY_EVENT_KINDS[0],
+        done.sendId,
+        EVENT_RESULTS[0],
+      ],
     );
     const colleague = await create(`other-${word}@example.net`);
     const test = await account.db.transaction(async (tx) =>
