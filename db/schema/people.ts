@@ -69,6 +69,9 @@ export const prospect = pgTable(
   },
   (t) => [
     uniqueIndex('prospect_address').on(t.addressId).where(sql`deleted_at is null`),
+    // Earlier records of a person, for erasing all of them.
+    index('prospect_deleted_address').on(t.addressId).where(sql`deleted_at is not null`),
+    index('prospect_merged_into').on(t.mergedInto).where(sql`merged_into is not null`),
     index('prospect_last_name').using('btree', sql`lower(${t.lastName}) text_pattern_ops`),
     index('prospect_company').using('btree', sql`lower(${t.company}) text_pattern_ops`),
   ],

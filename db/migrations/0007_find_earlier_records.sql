@@ -1,0 +1,2 @@
+CREATE INDEX "prospect_deleted_address" ON "prospect" USING btree ("address_id") WHERE deleted_at is not null;--> statement-breakpoint
+CREATE INDEX "prospect_merged_into" ON "prospect" USING btree ("merged_into") WHERE merged_into is not null;
