@@ -11,7 +11,7 @@ export interface ReadOptions {
 }
 
 /** Returned messages of returned messages that are looked into for a report. */
-const MOST_FORWARDED = 3;
+const MOST_FORWARDED = 2;
 
 /**
  * Reads a message that came back: one entry a recipient, at least one. Never throws, whatever the octets: what is not

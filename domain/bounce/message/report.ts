@@ -82,7 +82,7 @@ export interface ReadLimits {
 
 export const READ_LIMITS: ReadLimits = {
   octets: 1024 * 1024,
-  lines: 40_000,
+  lines: 20_000,
   parts: 2000,
   recipients: 500,
 };
