@@ -10,11 +10,11 @@ import {
   unsubscribe,
   unsubscribeInOneStep,
 } from '../../db/queries/unsubscribe.ts';
-import { LANGUAGES } from '../../domain/messages/index.ts';
+import { LANGUAGES, type Messages } from '../../domain/messages/index.ts';
 import { allowedNo, allowedTakeBack, type Choice, isEmpty } from '../../domain/unsubscribing.ts';
 import type { ApiDeps, ApiEnv } from '../context.ts';
 import { isDatabaseUnavailable } from '../middleware/databaseTrouble.ts';
-import { readForm } from './form.ts';
+import { type ReadForm, readForm } from './form.ts';
 import { loggedPath } from './loggedPath.ts';
 import type { Language } from './page.ts';
 import { STYLE_SOURCE } from './style.ts';
@@ -34,10 +34,8 @@ import {
  */
 
 interface PublicEnv extends ApiEnv {
-  Variables: ApiEnv['Variables'] & { language: string };
+  Variables: ApiEnv['Variables'] & { language: string; reader: Language };
 }
-
-const TAGS = Object.keys(LANGUAGES);
 
 const HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
@@ -56,15 +54,24 @@ const HEADERS: Readonly<Record<string, string>> = {
  * A token that is none of ours, forged, cut off or signed by a key that is gone, always gets one page and status 404: a
  * 2xx would say that something was done.
  */
-export function unsubscribePages({ db, tokens, log, now }: ApiDeps): Hono<PublicEnv> {
+export function unsubscribePages(
+  { db, tokens, log, now }: ApiDeps,
+  languages: Readonly<Record<string, Messages>> = LANGUAGES,
+): Hono<PublicEnv> {
   const pages = new Hono<PublicEnv>();
+  const tags = Object.keys(languages);
   pages.use(
     languageDetector({
       order: ['header'],
       caches: false,
-      supportedLanguages: TAGS,
-      fallbackLanguage: TAGS[0]!,
+      supportedLanguages: tags,
+      fallbackLanguage: tags[0]!,
     }),
+    (c, next) => {
+      const tag = c.get('language');
+      c.set('reader', { tag, messages: languages[tag]! });
+      return next();
+    },
   );
 
   /** What every page is about: `null` where the link is none of ours. */
@@ -81,51 +88,37 @@ export function unsubscribePages({ db, tokens, log, now }: ApiDeps): Hono<Public
     const sendId = tokens.read('link', c.req.param('token') ?? '');
     if (sendId === null) return invalid(c);
     const found = await change(c, 'one_click', (tx, by, at) => unsubscribeInOneStep(tx, by, at, sendId));
-    return found ? c.text(`${languageOf(c).messages.oneClick}\n`, 200, headersOf(c)) : invalid(c);
+    return found ? c.text(`${c.get('reader').messages.oneClick}\n`, 200, headersOf(c)) : invalid(c);
   };
 
-  pages.get('/:token', async (c) => {
+  const open = (step: Step) => async (c: Context<PublicEnv>) => {
     const found = await find(c);
-    return found === null ? invalid(c) : show(c, preferencesPage, found.standing);
-  });
+    return found === null ? invalid(c) : show(c, step.view, found.standing);
+  };
 
+  const carryOut = async (c: Context<PublicEnv>, step: Step, read: ReadForm) => {
+    const found = await find(c);
+    if (found === null) return invalid(c);
+    const { sendId, standing } = found;
+    if (!read.ok && read.why !== 'malformed') return unreadable(c, read.why);
+    const asked = read.ok ? choiceOf(read.form) : null;
+    if (asked === null) return show(c, step.view, standing, 'notUnderstood', 400);
+    const choice = step.allowed(asked, standing);
+    if (isEmpty(choice)) return show(c, step.view, standing, 'chooseOne', 400);
+    await change(c, 'unsubscribe_link', (tx, by, at) => step.carryOut(tx, by, at, sendId, choice));
+    return show(c, preferencesPage, (await readSubscription(db, sendId))!, step.done(choice));
+  };
+
+  pages.get('/:token', open(NO));
   pages.post('/:token', async (c) => {
     const read = await readForm(c.req.raw);
-    if (read.ok && isOneClick(read.form)) return oneClick(c);
-    const found = await find(c);
-    if (found === null) return invalid(c);
-    const { sendId, standing } = found;
-    if (!read.ok) return unreadable(c, read.why, standing);
-    const asked = choiceOf(read.form);
-    if (asked === null) return show(c, preferencesPage, standing, 'notUnderstood', 400);
-    const choice = allowedNo(asked, standing);
-    if (isEmpty(choice)) return show(c, preferencesPage, standing, 'chooseOne', 400);
-    await change(c, 'unsubscribe_link', (tx, by, at) => unsubscribe(tx, by, at, sendId, choice));
-    const after = (await readSubscription(db, sendId))!;
-    return show(c, preferencesPage, after, choice.everything ? 'everything' : 'lists');
+    return read.ok && isOneClick(read.form) ? oneClick(c) : carryOut(c, NO, read);
   });
-
-  pages.get(`/:token/${TAKE_BACK}`, async (c) => {
-    const found = await find(c);
-    return found === null ? invalid(c) : show(c, takeBackPage, found.standing);
-  });
-
-  pages.post(`/:token/${TAKE_BACK}`, async (c) => {
-    const read = await readForm(c.req.raw);
-    const found = await find(c);
-    if (found === null) return invalid(c);
-    const { sendId, standing } = found;
-    if (!read.ok) return unreadable(c, read.why, standing);
-    const asked = choiceOf(read.form);
-    if (asked === null) return show(c, takeBackPage, standing, 'notUnderstood', 400);
-    const choice = allowedTakeBack(asked, standing);
-    if (isEmpty(choice)) return show(c, takeBackPage, standing, 'chooseOne', 400);
-    await change(c, 'unsubscribe_link', (tx, by, at) => takeBack(tx, by, at, sendId, choice));
-    return show(c, preferencesPage, (await readSubscription(db, sendId))!, 'takenBack');
-  });
+  pages.get(`/:token/${TAKE_BACK}`, open(BACK));
+  pages.post(`/:token/${TAKE_BACK}`, async (c) => carryOut(c, BACK, await readForm(c.req.raw)));
 
   const refuseMethod = (c: Context<PublicEnv>) => {
-    const { trouble } = languageOf(c).messages;
+    const { trouble } = c.get('reader').messages;
     return explain(c, 405, trouble.heading, [trouble.method], { allow: 'GET, HEAD, POST' });
   };
   pages.all('/:token', refuseMethod);
@@ -137,12 +130,33 @@ export function unsubscribePages({ db, tokens, log, now }: ApiDeps): Hono<Public
       { err: error, requestId: c.get('requestId') },
       `${c.req.method} ${loggedPath(c.req.path)} failed`,
     );
-    const { trouble } = languageOf(c).messages;
+    const { trouble } = c.get('reader').messages;
     const status = isDatabaseUnavailable(error) ? 503 : 500;
     return explain(c, status, trouble.heading, [trouble.text], status === 503 ? { 'retry-after': '60' } : {});
   });
   return pages;
 }
+
+/** One of the two things that a page is for. */
+interface Step {
+  readonly view: typeof preferencesPage;
+  readonly allowed: (asked: Choice, standing: Subscription) => Choice;
+  readonly carryOut: typeof unsubscribe;
+  readonly done: (choice: Choice) => Notice;
+}
+
+const NO: Step = {
+  view: preferencesPage,
+  allowed: allowedNo,
+  carryOut: unsubscribe,
+  done: (choice) => (choice.everything ? 'everything' : 'lists'),
+};
+const BACK: Step = {
+  view: takeBackPage,
+  allowed: allowedTakeBack,
+  carryOut: takeBack,
+  done: () => 'takenBack',
+};
 
 type Change = (tx: Transaction, by: RecipientsWay, at: Date) => Promise<boolean>;
 
@@ -162,13 +176,8 @@ function choiceOf(form: URLSearchParams | FormData): Choice | null {
   return foreign ? null : { everything, listIds };
 }
 
-function languageOf(c: Context<PublicEnv>): Language {
-  const tag = c.get('language') ?? TAGS[0]!;
-  return { tag, messages: LANGUAGES[tag]! };
-}
-
 function headersOf(c: Context<PublicEnv>): Record<string, string> {
-  return { ...HEADERS, 'content-language': languageOf(c).tag };
+  return { ...HEADERS, 'content-language': c.get('reader').tag };
 }
 
 function show(
@@ -182,7 +191,7 @@ function show(
   const up = c.req.path.endsWith(`/${TAKE_BACK}`) ? '../' : '';
   const preferences = `${up}${c.req.param('token')}`;
   const links: Links = { preferences, takeBack: `${preferences}/${TAKE_BACK}` };
-  return c.html(view(languageOf(c), standing, links, notice), status, headersOf(c));
+  return c.html(view(c.get('reader'), standing, links, notice), status, headersOf(c));
 }
 
 function explain(
@@ -192,22 +201,21 @@ function explain(
   paragraphs: readonly string[],
   headers: Record<string, string> = {},
 ): Response {
-  return c.html(explanationPage(languageOf(c), heading, paragraphs), status, { ...headersOf(c), ...headers });
+  return c.html(explanationPage(c.get('reader'), heading, paragraphs), status, {
+    ...headersOf(c),
+    ...headers,
+  });
 }
 
 function invalid(c: Context<PublicEnv>): Response {
-  const { heading, text, help } = languageOf(c).messages.invalid;
+  const { heading, text, help } = c.get('reader').messages.invalid;
   return explain(c, 404, heading, [text, help]);
 }
 
-function unreadable(
-  c: Context<PublicEnv>,
-  why: 'too_large' | 'too_slow' | 'malformed',
-  standing: Subscription,
-): Response {
-  if (why === 'malformed') return show(c, preferencesPage, standing, 'notUnderstood', 400);
-  const { trouble } = languageOf(c).messages;
-  const status = why === 'too_large' ? 413 : 408;
+function unreadable(c: Context<PublicEnv>, why: 'too_large' | 'too_slow'): Response {
+  const { trouble } = c.get('reader').messages;
   // The rest of the body is not waited for.
-  return explain(c, status, trouble.heading, [trouble.tooLarge], { connection: 'close' });
+  return explain(c, why === 'too_large' ? 413 : 408, trouble.heading, [trouble.tooLarge], {
+    connection: 'close',
+  });
 }

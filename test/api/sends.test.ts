@@ -118,7 +118,13 @@ describe('emails', () => {
     const { body } = await api.call('POST', `/emails/${id}/preview`, { prospectId: to.id });
     expect(body).toMatchObject({
       problems: [],
-      rendered: { subject: 'Dear <b>Ada', html: '<p>Hello &lt;b&gt;Ada</p>', text: 'Hello <b>Ada' },
+      rendered: {
+        subject: 'Dear <b>Ada',
+        html: expect.stringMatching(
+          /^<p>Hello &lt;b&gt;Ada<\/p>.*<a href="https:\/\/heed\.test\/u\/preview">/s,
+        ),
+        text: 'Hello <b>Ada\n\nUnsubscribe [https://heed.test/u/preview]',
+      },
     });
   });
 
