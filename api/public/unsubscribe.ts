@@ -215,7 +215,7 @@ function invalid(c: Context<PublicEnv>): Response {
 function unreadable(c: Context<PublicEnv>, why: 'too_large' | 'too_slow'): Response {
   const { trouble } = c.get('reader').messages;
   // The rest of the body is not waited for.
-  return explain(c, why === 'too_large' ? 413 : 408, trouble.heading, [trouble.tooLarge], {
+  return explain(c, why === 'too_large' ? 413 : 408, trouble.heading, [trouble.unreadable], {
     connection: 'close',
   });
 }

@@ -66,8 +66,8 @@ export const en = {
   trouble: {
     heading: 'This did not work just now',
     text: 'The fault is ours, and it may not have been done. Please try again in a few minutes: asking twice does no harm.',
-    tooLarge:
-      'What was sent is too large, and nothing was changed. Please open the link from the email once more.',
+    unreadable:
+      'What was sent could not be read, and nothing was changed. Please open the link from the email once more.',
     method: 'This address is for opening the page and for its buttons. Nothing was changed.',
   },
 
