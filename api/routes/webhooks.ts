@@ -19,58 +19,69 @@ const Kept = z
   })
   .openapi('WebhookAnswer');
 
-const receive = operation(
-  null,
-  [
-    'invalid-request',
-    'not-genuine',
-    'not-found',
-    'too-large',
-    'internal',
-    'unavailable',
-    'provider-unavailable',
-  ],
-  {
-    method: 'post',
-    path: '/webhooks/{provider}',
-    operationId: 'receiveWebhook',
-    tags: ['Inbound'],
-    summary: 'Deliveries, bounces and complaints as a provider tells them',
-    description:
-      'For Amazon SES (through SNS), SendGrid, Mailgun and Postmark, where they are configured. It takes no API key: each request is verified in the way that the provider documents.',
-    request: { params: z.strictObject({ provider: z.enum(PROVIDERS) }) },
-    responses: { 200: jsonAnswer(Kept, 'What matters here is kept.') },
-  },
-);
+type Provider = (typeof PROVIDERS)[number];
+
+const NAMES: Readonly<Record<Provider, string>> = {
+  ses: 'Amazon SES, through Amazon SNS',
+  sendgrid: 'SendGrid',
+  mailgun: 'Mailgun',
+  postmark: 'Postmark',
+};
+
+const receive = (provider: Provider) =>
+  operation(
+    null,
+    [
+      'invalid-request',
+      'not-genuine',
+      'not-found',
+      'too-large',
+      'internal',
+      'unavailable',
+      'provider-unavailable',
+    ],
+    {
+      method: 'post',
+      path: `/webhooks/${provider}`,
+      operationId: `receiveWebhookOf${provider[0]!.toUpperCase()}${provider.slice(1)}`,
+      tags: ['Inbound'],
+      summary: `Webhook of ${NAMES[provider]}`,
+      description:
+        'Deliveries, bounces and complaints, where the provider is configured. It takes no API key: each request is verified in the way that the provider documents.',
+      responses: { 200: jsonAnswer(Kept, 'What matters here is kept.') },
+    },
+  );
 
 export function webhookRoutes({ db, webhooks, now }: ApiDeps): Api {
   const api = new OpenAPIHono<ApiEnv>();
-
-  api.openapi(receive, async (c) => {
-    const { provider } = c.req.valid('param');
-    const webhook = webhooks.find(({ source }) => source === provider);
-    if (webhook === undefined) throw notFound('webhook');
-    const body = await readLimitedBody(c.req.raw.body, BODY_LIMITS);
-    if (typeof body === 'string') {
-      throw new ApiProblem(
-        'too-large',
-        `The body is larger than ${BODY_LIMITS.bytes} bytes, or came too slowly.`,
-      );
-    }
-    const decision = await webhook.accept({ header: (name) => c.req.header(name), body }, now());
-    switch (decision.kind) {
-      case 'malformed':
-        throw new ApiProblem('invalid-request', decision.detail);
-      case 'refused':
-        throw new ApiProblem('not-genuine', decision.detail);
-      case 'unavailable':
-        throw new ApiProblem('provider-unavailable', decision.detail);
-      case 'accepted':
-        return c.json(await db.transaction((tx) => keep(tx, webhook, decision.items, now())), 200);
-    }
-  });
-
+  for (const provider of PROVIDERS) {
+    api.openapi(receive(provider), async (c) => {
+      const webhook = webhooks.find(({ source }) => source === provider);
+      if (webhook === undefined) throw notFound('webhook');
+      const body = await readBody(c.req.raw.body);
+      const decision = await webhook.accept({ header: (name) => c.req.header(name), body }, now());
+      switch (decision.kind) {
+        case 'malformed':
+          throw new ApiProblem('invalid-request', decision.detail);
+        case 'refused':
+          throw new ApiProblem('not-genuine', decision.detail);
+        case 'unavailable':
+          throw new ApiProblem('provider-unavailable', decision.detail);
+        case 'accepted':
+          return c.json(await db.transaction((tx) => keep(tx, webhook, decision.items, now())), 200);
+      }
+    });
+  }
   return api;
+}
+
+async function readBody(stream: ReadableStream<Uint8Array> | null): Promise<Uint8Array> {
+  const body = await readLimitedBody(stream, BODY_LIMITS);
+  if (typeof body !== 'string') return body;
+  throw new ApiProblem(
+    'too-large',
+    `The body is larger than ${BODY_LIMITS.bytes} bytes, or came too slowly.`,
+  );
 }
 
 /** All events of a request, or none. */
