@@ -2,10 +2,12 @@ import { oneLine } from './text.ts';
 
 /** RFC 5321 section 4.5.3.1: 64 octets, an at sign and 255 octets. */
 const LONGEST_ADDRESS = 320;
-const LOCAL_PART = '(?:"[^"\\s@<>]{1,64}"|[^\\s<>()[\\]{},;:"\'\\\\|@]{1,200})';
+/** Controls and invisible characters end a word as spaces do. */
+const SPACE = '\\s\\p{Cc}\\p{Cf}\\p{Cs}';
+const LOCAL_PART = `(?:"[^"${SPACE}@<>]{1,64}"|[^${SPACE}<>()[\\]{},;:"'\\\\|@]{1,200})`;
 const DOMAIN = '[\\p{L}\\p{N}](?:[\\p{L}\\p{N}_-]{0,62}\\.?){1,40}';
 /** The lookbehind makes a long word without an at sign cost one attempt, not one for each of its characters. */
-const IN_TEXT = new RegExp(`(?<![^\\s<>()[\\]{},;:"'|=/])${LOCAL_PART}@${DOMAIN}`, 'gu');
+const IN_TEXT = new RegExp(`(?<![^${SPACE}<>()[\\]{},;:"'|=/])${LOCAL_PART}@${DOMAIN}`, 'gu');
 
 /** An address in a text and where it stands. */
 export interface FoundAddress {
