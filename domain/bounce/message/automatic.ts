@@ -4,7 +4,7 @@ import type { Message } from './mime.ts';
 import type { Notice } from './notice.ts';
 import { type RecipientReport, type ReportSource, unjudged } from './report.ts';
 import { decodeLeniently } from './text.ts';
-import { FAILURE_SUBJECT, hasNullReturnPath, isFromMailSystem } from './textBounce.ts';
+import { FAILURE_SUBJECT, hasNullReturnPath, isFromMailSystem, tellsOfFailure } from './textBounce.ts';
 
 /*
  * Automatic messages that are no bounces. Each function is one rule: the report, or `null` where it does not apply.
@@ -87,6 +87,18 @@ export function readDelay(message: Message, notice: Notice): RecipientReport | n
       .find((each) => each !== own) ??
     null;
   return { ...unjudged('delivery still being tried', 'delay'), recipient: address, finalRecipient: address };
+}
+
+const DELIVERED =
+  /\bsuccessful(?:ly)? (?:\w+ ){0,2}(?:deliver|relay|sent)|\b(?:was|were|been) (?:successfully )?(?:delivered|relayed|displayed)\b|\(success\)|\bdelivery success/i;
+
+/** Notices of success without a report, such as `Successful Mail Delivery Report`. */
+export function readSuccess(message: Message, notice: Notice): RecipientReport | null {
+  const text = `${subjectOf(message)}\n${notice.lines.join('\n')}`.slice(0, 20_000);
+  if (!isFromMailSystem(message) || !DELIVERED.test(text)) return null;
+  if (tellsOfFailure(notice) || message.headers.has('x-failed-recipients')) return null;
+  const named = notice.lines.flatMap((line) => addressesIn(line)).map(({ address }) => address);
+  return { ...unjudged('delivered', 'dsn'), recipient: named[0] ?? null, finalRecipient: named[0] ?? null };
 }
 
 const REPLY_SUBJECT =

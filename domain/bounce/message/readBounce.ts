@@ -1,4 +1,11 @@
-import { answersInPerson, readAutoReply, readChallenge, readDelay, readReceipt } from './automatic.ts';
+import {
+  answersInPerson,
+  readAutoReply,
+  readChallenge,
+  readDelay,
+  readReceipt,
+  readSuccess,
+} from './automatic.ts';
 import { readDeliveryStatus } from './deliveryStatus.ts';
 import { readFeedback } from './feedback.ts';
 import { deliveredTo, type Message, parseMessage } from './mime.ts';
@@ -24,7 +31,7 @@ const MOST_FORWARDED = 2;
  * 3. delivery status notifications (RFC 3464, RFC 6533), each recipient by its Action: only `failed` is a bounce;
  * 4. challenge-response;
  * 5. automatic replies of persons (RFC 3834);
- * 6. notices of delay;
+ * 6. notices of delay, and of success;
  * 7. bounces in words;
  * 8. a report within a message that was passed on: the outermost that is about delivery wins;
  * 9. any other automatic reply.
@@ -87,8 +94,8 @@ function byRules(message: Message, notice: Notice, mostRecipients: number): Reci
   const challenge = readChallenge(message, notice);
   if (challenge) return [challenge];
   if (answersInPerson(message)) return null;
-  const delay = readDelay(message, notice);
-  if (delay) return [delay];
+  const going = readDelay(message, notice) ?? readSuccess(message, notice);
+  if (going) return [going];
   return readTextBounce(message, notice, mostRecipients);
 }
 

@@ -36,7 +36,7 @@ export function readTextBounce(
 ): RecipientReport[] | null {
   const subject = first(message.headers, 'subject') ?? '';
   const failedHeader = message.headers.get('x-failed-recipients') ?? [];
-  const told = notice.lines.some(quotesReply) || FAILURE_TEXT.test(notice.lines.join('\n').slice(0, 50_000));
+  const told = tellsOfFailure(notice);
   const isSystems =
     failedHeader.length > 0 ||
     isFromMailSystem(message) ||
@@ -47,6 +47,11 @@ export function readTextBounce(
   const prose = proseOf(notice);
   if (recipients.length === 0) return [readOne(null, notice, prose, subject)];
   return recipients.map((recipient) => readOne(recipient, notice, prose, subject));
+}
+
+/** Whether a notification quotes a refusal or tells of a failure in words. */
+export function tellsOfFailure({ lines }: Notice): boolean {
+  return lines.some(quotesReply) || FAILURE_TEXT.test(lines.join('\n').slice(0, 50_000));
 }
 
 export function isFromMailSystem(message: Message): boolean {

@@ -510,6 +510,17 @@ describe('what is no bounce', () => {
     });
   });
 
+  it('a notice of success', async () => {
+    const body =
+      'Your message was successfully delivered to the following recipients:\n\n  jane@example.net\n';
+    const message = notification(
+      'MAILER-DAEMON@mx.example.net',
+      'Delivery Status Notification (Success)',
+      body,
+    );
+    expect(await readOne(message)).toMatchObject({ kind: 'none', recipient: 'jane@example.net' });
+  });
+
   it('a delay that came to an end is a bounce', async () => {
     const body =
       '<jane@example.net>: delivery was delayed for 5 days. I have given up: this message has been in the queue too long.';
