@@ -98,7 +98,7 @@ export function readSuccess(message: Message, notice: Notice): RecipientReport |
   if (!isFromMailSystem(message) || !DELIVERED.test(text)) return null;
   if (tellsOfFailure(notice) || message.headers.has('x-failed-recipients')) return null;
   const named = notice.lines.flatMap((line) => addressesIn(line)).map(({ address }) => address);
-  return { ...unjudged('delivered', 'dsn'), recipient: named[0] ?? null, finalRecipient: named[0] ?? null };
+  return { ...unjudged('delivered', 'text'), recipient: named[0] ?? null, finalRecipient: named[0] ?? null };
 }
 
 const REPLY_SUBJECT =

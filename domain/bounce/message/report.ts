@@ -4,7 +4,7 @@ import type { BounceAction, Category, Fault } from '../verdict.ts';
  * What kind of message said it:
  *
  * - `dsn`: a delivery status notification (RFC 3464, RFC 6533);
- * - `text`: a bounce in words, without such a report;
+ * - `text`: a notification in words, without such a report;
  * - `delay`: a notice that delivery is still being tried;
  * - `feedback`: a feedback report (RFC 5965), such as a complaint;
  * - `auto_reply`: out of office, vacation and other automatic answers (RFC 3834);
