@@ -1,4 +1,6 @@
+import { fold } from '../../domain/criteria/fold.ts';
 import { plain, type Session } from '../connection.ts';
+import { folded } from './criteriaSql.ts';
 import { beginsWith, Conditions, type Page } from './keyset.ts';
 import { PROSPECT_COLUMNS, type Prospect, toProspect } from './prospectRows.ts';
 
@@ -24,14 +26,14 @@ export interface ProspectFilter {
  */
 export async function searchProspects(on: Session, filter: ProspectFilter, page: Page): Promise<Prospect[]> {
   const conditions = new Conditions('p.deleted_at is null');
-  const prefix = filter.prefix?.normalize('NFC').trim().toLowerCase();
+  const prefix = fold(filter.prefix?.normalize('NFC').trim() ?? '');
   conditions.add('p.id < ?', page.after);
   // Three index scans; with "or" across the tables there would be none.
   conditions.add(
     `p.id in (
       select q.id from address a join prospect q on q.address_id = a.id where a.email like ?
-      union all select id from prospect where lower(last_name) like ?
-      union all select id from prospect where lower(company) like ?)`,
+      union all select id from prospect where ${folded('last_name')} like ?
+      union all select id from prospect where ${folded('company')} like ?)`,
     prefix ? beginsWith(prefix) : undefined,
   );
   conditions.add('p.address_id = ?', filter.addressId);

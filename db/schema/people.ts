@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm';
 import {
+  type AnyPgColumn,
   boolean,
   customType,
   index,
@@ -12,10 +13,14 @@ import {
   uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core';
+import type { Criteria } from '../../domain/criteria/criteria.ts';
 import { CUSTOM_FIELD_TYPES } from '../../domain/words.ts';
 
 export const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' });
 export const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3 });
+
+/** The form by which texts are compared without regard to letter case: `folded` in db/queries/criteriaSql.ts. */
+const folded = (column: AnyPgColumn) => sql`replace(lower(${column} collate "pg_c_utf8"), 'ς', 'σ')`;
 
 /**
  * An email address that Heed has met. Everything else names it by id. `hash` (HMAC-SHA256 of the comparison form)
@@ -34,6 +39,9 @@ export const address = pgTable(
   (t) => [
     uniqueIndex('address_hash').on(t.hash),
     index('address_email_prefix').using('btree', t.email.op('text_pattern_ops')),
+    index('address_domain').on(t.domain),
+    // What is below a domain stands side by side when it is read backwards.
+    index('address_domain_reversed').using('btree', sql`(reverse(${t.domain}) collate "C")`),
   ],
 );
 
@@ -72,8 +80,13 @@ export const prospect = pgTable(
     // Earlier records of a person, for erasing all of them.
     index('prospect_deleted_address').on(t.addressId).where(sql`deleted_at is not null`),
     index('prospect_merged_into').on(t.mergedInto).where(sql`merged_into is not null`),
-    index('prospect_last_name').using('btree', sql`lower(${t.lastName}) text_pattern_ops`),
-    index('prospect_company').using('btree', sql`lower(${t.company}) text_pattern_ops`),
+    index('prospect_last_name').using('btree', sql`${folded(t.lastName)} text_pattern_ops`),
+    index('prospect_company').using('btree', sql`${folded(t.company)} text_pattern_ops`),
+    index('prospect_country').using('btree', sql`${folded(t.country)} text_pattern_ops`),
+    index('prospect_opted_out').on(t.id).where(sql`email_opt_out and deleted_at is null`),
+    index('prospect_bounced').on(t.id).where(sql`bounced and deleted_at is null`),
+    // Prospects are created in the order of time, which is what a BRIN index is small for.
+    index('prospect_created').using('brin', t.createdAt),
   ],
 );
 
@@ -94,12 +107,14 @@ export const list = pgTable(
     name: text('name').notNull(),
     /** Its name is shown to nobody who unsubscribes, except from mail that was sent to it. */
     private: boolean('private').notNull().default(false),
+    /** Who stands in a dynamic list; `null` for one of static members. */
+    criteria: jsonb('criteria').$type<Criteria>(),
     createdAt: at('created_at').notNull(),
   },
   (t) => [uniqueIndex('list_name').on(sql`lower(${t.name})`)],
 );
 
-/** A prospect stands in a list once. */
+/** A static member; a prospect stands in a list once. */
 export const listMember = pgTable(
   'list_member',
   {

@@ -236,6 +236,9 @@ class Reader {
         : value;
     const read = readCustomValue(definition, midnight ?? null);
     if ('problem' in read) return this.#fault(path, read.problem.message);
+    // An offset can push the last moments of 9999 beyond it.
+    if (typeof read.value === 'string' && read.value.startsWith('+'))
+      return this.#fault(path, 'Must be a time up to the year 9999 in UTC.');
     return read.value ?? this.#fault(path, 'Must not be empty; isEmpty asks for that.');
   }
 
@@ -270,12 +273,13 @@ class Reader {
   }
 
   #history(value: JsonObject, path: string): Maybe<Criteria> {
-    this.#onlyKeys(value, path, ['history', 'happened', 'emailId', 'listId', 'atLeast', 'withinDays']);
     const { happened } = value;
     const history = HISTORY_KINDS.find((kind) => kind === value.history);
     if (history === undefined)
       return this.#fault(`${path}/history`, `Must be one of ${HISTORY_KINDS.join(', ')}.`);
     if (typeof happened !== 'boolean') return this.#fault(`${path}/happened`, 'Must be true or false.');
+    const by = history === 'entered_automation' ? [] : ['emailId', 'listId'];
+    this.#onlyKeys(value, path, ['history', 'happened', ...by, 'automationId', 'atLeast', 'withinDays']);
     const read = <T>(key: string, reading: (given: unknown, place: string) => Maybe<T>) => {
       const one = value[key] === undefined ? undefined : reading(value[key], `${path}/${key}`);
       return one === undefined ? {} : { [key]: one };
@@ -285,6 +289,7 @@ class Reader {
       happened,
       ...read('emailId', (given, place) => this.#id(given, place)),
       ...read('listId', (given, place) => this.#id(given, place)),
+      ...read('automationId', (given, place) => this.#id(given, place)),
       ...read('atLeast', (given, place) => this.#whole(given, place, 1000)),
       ...read('withinDays', (given, place) => this.#whole(given, place, MAX_DAYS)),
     };

@@ -23,10 +23,11 @@ export interface ProspectFacts {
 /** One thing that happened to a prospect; the same `subject` counts once for each kind. */
 export interface HistoryEvent {
   readonly kind: HistoryKind;
-  /** What it is counted by: the id of a send, the moment of an unsubscribe. */
+  /** What it is counted by: the id of a send or an enrollment, the moment of an unsubscribe. */
   readonly subject: string;
   readonly at: Date;
   readonly emailId: string | null;
   /** Every list that it has to do with. */
   readonly listIds: readonly string[];
+  readonly automationId: string | null;
 }

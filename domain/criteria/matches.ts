@@ -97,13 +97,14 @@ function isSuppressed({ reasons }: SuppressionCondition, { suppressedFor }: Pros
 }
 
 function happened(condition: HistoryCondition, { history }: ProspectFacts, now: Date): boolean {
-  const { emailId, listId, withinDays, atLeast = 1 } = condition;
+  const { emailId, listId, automationId, withinDays, atLeast = 1 } = condition;
   const after = withinDays === undefined ? null : daysBefore(now, withinDays);
   const subjects = new Set<string>();
   for (const event of history) {
     if (event.kind !== condition.history) continue;
     if (emailId !== undefined && event.emailId !== emailId) continue;
     if (listId !== undefined && !event.listIds.includes(listId)) continue;
+    if (automationId !== undefined && event.automationId !== automationId) continue;
     if (after !== null && (event.at <= after || event.at > now)) continue;
     subjects.add(event.subject);
   }

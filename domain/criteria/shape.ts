@@ -59,18 +59,27 @@ export interface ListCondition {
 }
 
 /** What can have happened to a prospect. */
-export const HISTORY_KINDS = ['sent', 'delivered', 'soft_bounced', 'hard_bounced', 'unsubscribed'] as const;
+export const HISTORY_KINDS = [
+  'sent',
+  'delivered',
+  'soft_bounced',
+  'hard_bounced',
+  'unsubscribed',
+  'entered_automation',
+] as const;
 export type HistoryKind = (typeof HISTORY_KINDS)[number];
 
 /**
  * Whether it happened (or, with `happened: false`, did not): `atLeast` times, by default once; within the last
- * `withinDays` times 24 hours, by default ever; by this email or this list, by default any.
+ * `withinDays` times 24 hours, by default ever; by this email, list or automation, by default any. Only `automationId`
+ * goes with `entered_automation`.
  */
 export interface HistoryCondition {
   readonly history: HistoryKind;
   readonly happened: boolean;
   readonly emailId?: string;
   readonly listId?: string;
+  readonly automationId?: string;
   readonly atLeast?: number;
   readonly withinDays?: number;
 }
