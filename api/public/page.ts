@@ -29,7 +29,7 @@ export function page(
 </head>
 <body>
 <main>
-${senderDomain === undefined ? null : html`<p class="sender" dir="ltr">${senderDomain}</p>`}
+${senderDomain === undefined ? null : html`<p class="sender"><bdi>${senderDomain}</bdi></p>`}
 <h1>${heading}</h1>
 ${body}
 </main>

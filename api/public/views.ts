@@ -37,8 +37,8 @@ export function preferencesPage(
         : [
             html`<p>${standing.transactionalGoesOn ? messages.unsubscribed.everythingMarketing : messages.unsubscribed.everything}</p>`,
           ]),
-      ...otherReason(messages, standing),
       ...wayBack(messages, offer.takeBack, links.takeBack),
+      ...otherReason(messages, standing),
     ],
   });
 }
@@ -83,7 +83,7 @@ function wayBack(
   return [
     html`<section aria-labelledby="back">
 <h2 id="back">${takeBack.everything ? unsubscribed.mistake : unsubscribed.lists}</h2>
-${takeBack.everything ? null : html`<ul>${takeBack.lists.map((list) => html`<li dir="auto">${list.name}</li>`)}</ul>`}
+${takeBack.everything ? null : html`<ul>${takeBack.lists.map((list) => html`<li><bdi>${list.name}</bdi></li>`)}</ul>`}
 <p><a class="button" href="${href}">${unsubscribed.takeBackLink}</a></p>
 </section>`,
   ];
@@ -123,7 +123,7 @@ ${takeBack.lists.map((list) => checkbox(list, takeBack.lists.length === 1, null)
   return page(language, {
     heading: said.heading,
     senderDomain: standing.senderDomain,
-    body: [...noticeOf(messages, notice), ...otherReason(messages, standing), body()],
+    body: [...noticeOf(messages, notice), body(), ...otherReason(messages, standing)],
   });
 }
 
@@ -134,7 +134,7 @@ export function explanationPage(language: Language, heading: string, paragraphs:
 
 function checkbox(list: ListStanding, checked: boolean, hint: string | null): Markup {
   return html`<label><input type="checkbox" name="list" value="${list.id}"${checked ? html` checked` : null}>
-<span><span dir="auto">${list.name}</span>${hint === null ? null : html` <small>${hint}</small>`}</span></label>
+<span><bdi>${list.name}</bdi>${hint === null ? null : html` <small>${hint}</small>`}</span></label>
 `;
 }
 
@@ -146,5 +146,5 @@ function noticeOf(messages: Messages, notice: Notice | null): Markup[] {
 }
 
 function otherReason(messages: Messages, standing: Subscription): Markup[] {
-  return standing.otherwiseSuppressed ? [html`<p>${messages.otherReason}</p>`] : [];
+  return standing.otherwiseSuppressed ? [html`<p class="aside">${messages.otherReason}</p>`] : [];
 }

@@ -18,7 +18,7 @@ export const en = {
     everythingButton: 'Unsubscribe from everything',
     lists: 'Only from some lists',
     listsLegend: 'Lists that you no longer want email from',
-    sentTo: 'this email was sent to it',
+    sentTo: 'The list that this email was sent to',
     listsButton: 'Unsubscribe from these lists',
   },
 
@@ -47,13 +47,13 @@ export const en = {
   done: {
     everything: 'Done: you are unsubscribed from everything.',
     lists: 'Done: you are unsubscribed from what you chose.',
-    takenBack: 'Done: you will get this email again.',
+    takenBack: 'Done: we noted that you want this email again.',
     chooseOne: 'Nothing was changed: choose at least one.',
     notUnderstood: 'Nothing was changed: that could not be understood. Please use the buttons below.',
   },
 
   otherReason:
-    'Beside your own choice, something else keeps us from writing to you, such as a message that could not be delivered or a spam report. If you want email from us, please get in touch with us.',
+    'Besides your own choice, something else keeps us from writing to you, such as a message that could not be delivered or a spam report. If you want email from us, please get in touch with us.',
 
   oneClick: 'You are unsubscribed.',
 

@@ -1,9 +1,11 @@
 import { connect } from 'node:net';
 import fc from 'fast-check';
 import { Hono } from 'hono';
+import PostalMime from 'postal-mime';
 import { v7 as uuidv7 } from 'uuid';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unsubscribeByMail } from '../../activities/unsubscribeByMail.ts';
+import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
 import { createUnsubscribeTokens } from '../../adapters/tokens/unsubscribeTokens.ts';
 import { createApp } from '../../api/app.ts';
 import type { ApiDeps, ApiEnv } from '../../api/context.ts';
@@ -15,7 +17,7 @@ import { addListMembers } from '../../db/queries/lists.ts';
 import { eraseProspect } from '../../db/queries/prospectErase.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
 import { createProspect, deleteProspect, updateProspect } from '../../db/queries/prospects.ts';
-import { createSend } from '../../db/queries/sends.ts';
+import { createSend, loadSendToAttempt } from '../../db/queries/sends.ts';
 import { addSuppressions } from '../../db/queries/suppressions.ts';
 import { en } from '../../domain/messages/en.ts';
 import type { SuppressionReason } from '../../domain/words.ts';
@@ -26,7 +28,7 @@ import {
   type TestAccount,
   type TestProspect,
 } from '../support/account.ts';
-import { testTokens } from '../support/unsubscribing.ts';
+import { testTokens, testUnsubscribing } from '../support/unsubscribing.ts';
 
 let account: TestAccount;
 let deps: ApiDeps;
@@ -211,6 +213,27 @@ describe('one click (RFC 8058)', () => {
     } finally {
       await account.setting({ one_click_scope: 'everything' });
     }
+  });
+});
+
+describe('from the email to the page', () => {
+  test('the one-click address and the link of a message that was made for a send are those that work', async () => {
+    const person = await someone();
+    const listId = await account.list();
+    const { sendId } = await account.send(person, { listId });
+    const composed = await createEmailComposer(testUnsubscribing).compose(
+      (await loadSendToAttempt(account.db, sendId))!,
+    );
+    if (!composed.ok) throw new Error(composed.problem);
+    const message = await PostalMime.parse(composed.message.content as Buffer);
+    const header = (name: string) => message.headers.find(({ key }) => key === name)?.value ?? '';
+    expect(header('list-id')).toBe(`<${listId}.heed.test>`);
+    const address = new URL(/<(https:[^>]+)>/.exec(header('list-unsubscribe'))![1]!);
+    expect(message.text).toContain(`Unsubscribe: ${address}`);
+    expect((await fetch(root + address.pathname)).status).toBe(200);
+    const answer = await post(address.pathname, header('list-unsubscribe-post'));
+    expect(answer.status).toBe(200);
+    expect(await reasonsOf(person.addressId)).toEqual(['opt_out']);
   });
 });
 
