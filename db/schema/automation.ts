@@ -86,7 +86,10 @@ export const enrollment = pgTable(
     finishedAt: at('finished_at'),
   },
   (t) => [
-    uniqueIndex('enrollment_once').on(t.automationId, t.prospectId),
+    // Of two enrollments that became one by a merge, the other one does not count.
+    uniqueIndex('enrollment_once')
+      .on(t.automationId, t.prospectId)
+      .where(sql`reason is distinct from 'merged'`),
     index('enrollment_prospect').on(t.prospectId),
     index('enrollment_state').on(t.automationId, t.state, t.id),
     index('enrollment_unfinished').on(t.id).where(sql`state in ('running', 'suspended')`),
