@@ -209,7 +209,7 @@ async function readEvents(on: Session, ids: readonly string[], kind: HistoryKind
   }>(
     plain(`select p.id, ${subject}::text as subject, ${at} as at, ${emailId} as email_id,
         array_remove(array[${listIds.join(', ')}], null) as list_ids, ${automationId} as automation_id
-      from prospect p join (${from}) on ${owner} = p.${ownedBy} where p.id = any($1::uuid[]) and ${is}`),
+      from prospect p cross join ${from} where ${owner} = p.${ownedBy} and p.id = any($1::uuid[]) and ${is}`),
     [ids],
   );
   return rows.map((row) => ({
