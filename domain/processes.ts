@@ -4,7 +4,11 @@
  */
 
 /** Task queues. What works through files runs apart from the sends, so that neither waits for the other. */
-export const TASK_QUEUES = { sends: 'heed-sends', operations: 'heed-operations' } as const;
+export const TASK_QUEUES = {
+  sends: 'heed-sends',
+  automations: 'heed-automations',
+  operations: 'heed-operations',
+} as const;
 
 /** Workflow types, as the worker registers them. */
 export const WORKFLOW_TYPES = {
@@ -13,6 +17,8 @@ export const WORKFLOW_TYPES = {
   sweep: 'sweep',
   imapPoll: 'imapPoll',
   rateCheck: 'rateCheck',
+  automation: 'automation',
+  enrollment: 'enrollment',
 } as const;
 
 /**
@@ -21,6 +27,16 @@ export const WORKFLOW_TYPES = {
  */
 export function emailSendId(sendId: string, run: number): string {
   return run === 1 ? `emailSend:${sendId}` : `emailSend:${sendId}:${run}`;
+}
+
+/** Workflow id of one prospect's way through an automation; runs are numbered as those of a send. */
+export function enrollmentId(id: string, run: number): string {
+  return run === 1 ? `enrollment:${id}` : `enrollment:${id}:${run}`;
+}
+
+/** Workflow id of an automation's enrolling; runs are numbered as those of a send. */
+export function automationId(id: string, run: number): string {
+  return run === 1 ? `automation:${id}` : `automation:${id}:${run}`;
 }
 
 export function importFileId(importId: string): string {

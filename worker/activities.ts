@@ -1,8 +1,11 @@
 import { createAlertingActivities } from '../activities/alerting.ts';
+import { createAutomationActivities } from '../activities/automation.ts';
 import { createDeliveryActivities } from '../activities/delivery.ts';
+import { createEnrollmentActivities } from '../activities/enrollment.ts';
 import { createImportActivities } from '../activities/import.ts';
 import { createInboundActivities } from '../activities/inbound.ts';
 import { createSweepActivities } from '../activities/sweep.ts';
+import type { WebhookCaller } from '../adapters/callout/webhookCaller.ts';
 import type { ImapMailbox } from '../adapters/inbound/imap.ts';
 import type { EmailComposer } from '../adapters/mailer/composer.ts';
 import type { Mailer } from '../adapters/mailer/mailer.ts';
@@ -17,11 +20,15 @@ export function createActivities(parts: {
   mailer: Mailer;
   composer: EmailComposer;
   processes: WorkflowProcesses;
+  callWebhook: WebhookCaller;
+  /** Right side of the Message-IDs of sends that automations make. */
+  messageIdDomain: string;
   /** The mailbox that bounces are fetched from, where there is one. */
   imap: ImapMailbox | null;
 }) {
   return {
     sends: createDeliveryActivities(parts),
+    automations: { ...createAutomationActivities(parts), ...createEnrollmentActivities(parts) },
     operations: {
       ...createAlertingActivities(parts),
       ...createImportActivities(parts),

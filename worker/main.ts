@@ -3,9 +3,11 @@ import { Client, Connection } from '@temporalio/client';
 import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
 import { keepMessage } from '../activities/inbound.ts';
+import { createWebhookCaller } from '../adapters/callout/webhookCaller.ts';
 import { type AcceptedAddresses, createAcceptedAddresses } from '../adapters/inbound/addresses.ts';
 import { LISTENER_LIMITS, startInboundListener } from '../adapters/inbound/listener.ts';
 import { createInboundReader } from '../adapters/inbound/read.ts';
+import { isPublicAddress } from '../adapters/mailer/direct/publicAddress.ts';
 import { ensureNamespace } from '../adapters/temporal/namespace.ts';
 import { createWorkflowProcesses } from '../adapters/temporal/processes.ts';
 import { ensureSchedules } from '../adapters/temporal/schedules.ts';
@@ -68,6 +70,8 @@ async function main(config: Config): Promise<void> {
       mailer,
       composer: createComposer(config),
       processes,
+      callWebhook: createWebhookCaller(isPublicAddress),
+      messageIdDomain: config.messageIdDomain,
       imap: config.inbound.imap,
     }),
   });

@@ -17,6 +17,7 @@ import {
 import { startNextRunIfUnfinished } from '../db/queries/runs.ts';
 import type { InboundReader } from '../domain/inbound.ts';
 import type { SendOutcome } from '../domain/words.ts';
+import { deliverToAutomations } from './automationRelay.ts';
 
 const BATCH = 100;
 const DOMAIN_PAGE = 500;
@@ -148,6 +149,15 @@ async function deliver(
       return;
     case 'applyInbound':
       return applyInbound(db, now(), readInbound, message.inboundId);
+    case 'startEnrollment':
+    case 'wakeEnrollment':
+    case 'startAutomation':
+    case 'wakeAutomation':
+    case 'followAutomation':
+    case 'moveEnrollments':
+    case 'wakeHeldBack':
+    case 'prospectsChanged':
+      return deliverToAutomations({ db, processes }, now(), message);
     case 'endSendsOfDomain':
       for (let after: string | null = NO_ID; after !== null; ) {
         const page: string = after;

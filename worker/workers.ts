@@ -17,7 +17,7 @@ export const WORKFLOWS: BundleOptions = {
 /** How long a worker that is told to stop waits for its attempts: as long as a conversation usually takes. */
 const GRACE = '20 seconds';
 
-/** A worker for each task queue: the sends, and what works through files and tables. */
+/** A worker for each task queue: the sends, the automations, and what works through files and tables. */
 export function createWorkers(options: {
   connection: NativeConnection;
   namespace: string;
@@ -39,6 +39,14 @@ export function createWorkers(options: {
       activities: activities.sends,
       maxConcurrentActivityTaskExecutions: 100,
       maxCachedWorkflows: 2_000,
+    }),
+    Worker.create({
+      ...common,
+      taskQueue: TASK_QUEUES.automations,
+      activities: activities.automations,
+      // Short transactions and calls to webhooks.
+      maxConcurrentActivityTaskExecutions: 40,
+      maxCachedWorkflows: 1_000,
     }),
     Worker.create({
       ...common,

@@ -1,4 +1,6 @@
+export { automation } from './automation.ts';
 export { emailSend } from './emailSend.ts';
+export { enrollment } from './enrollment.ts';
 export { imapPoll } from './imapPoll.ts';
 export { importFile } from './importFile.ts';
 export { rateCheck } from './rateCheck.ts';

@@ -1,5 +1,12 @@
 import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
-import { emailSendId, importFileId, TASK_QUEUES, WORKFLOW_TYPES } from '../../domain/processes.ts';
+import {
+  automationId as automationWorkflowId,
+  emailSendId,
+  enrollmentId as enrollmentWorkflowId,
+  importFileId,
+  TASK_QUEUES,
+  WORKFLOW_TYPES,
+} from '../../domain/processes.ts';
 import type { SendOutcome } from '../../domain/words.ts';
 
 /** How long one call to Temporal may take. */
@@ -21,6 +28,14 @@ export interface WorkflowProcesses {
   startImport(importId: string): Promise<void>;
   /** @returns false where the workflow is not running */
   endImport(importId: string): Promise<boolean>;
+  /** Starts a prospect's way through an automation; does nothing where that run was ever started before. */
+  startEnrollment(enrollment: { enrollmentId: string; run: number }): Promise<void>;
+  /** @returns false where the workflow is not running */
+  wakeEnrollment(enrollment: { enrollmentId: string; run: number }): Promise<boolean>;
+  /** Starts enrolling; does nothing where that run was ever started before. */
+  startAutomation(automation: { automationId: string; run: number }): Promise<void>;
+  /** @returns false where the workflow is not running */
+  wakeAutomation(automation: { automationId: string; run: number }): Promise<boolean>;
   isRunning(workflowId: string): Promise<boolean>;
 }
 
@@ -41,10 +56,10 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
     }
   }
 
-  async function signal(workflowId: string, name: string, payload: object): Promise<boolean> {
+  async function signal(workflowId: string, name: string, ...payload: object[]): Promise<boolean> {
     try {
       await client.withDeadline(Date.now() + CALL_MS, () =>
-        client.workflow.getHandle(workflowId).signal(name, payload),
+        client.workflow.getHandle(workflowId).signal(name, ...payload),
       );
       return true;
     } catch (error) {
@@ -82,6 +97,22 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
         throw error;
       }
     },
+    startEnrollment: ({ enrollmentId, run }) =>
+      start(WORKFLOW_TYPES.enrollment, enrollmentWorkflowId(enrollmentId, run), {
+        taskQueue: TASK_QUEUES.automations,
+        args: [{ enrollmentId, run }],
+        staticSummary: 'one prospect in an automation',
+      }),
+    wakeEnrollment: ({ enrollmentId, run }) =>
+      signal(enrollmentWorkflowId(enrollmentId, run), 'wakeEnrollment'),
+    startAutomation: ({ automationId, run }) =>
+      start(WORKFLOW_TYPES.automation, automationWorkflowId(automationId, run), {
+        taskQueue: TASK_QUEUES.automations,
+        args: [{ automationId, run }],
+        staticSummary: 'enrolls everybody who matches',
+      }),
+    wakeAutomation: ({ automationId, run }) =>
+      signal(automationWorkflowId(automationId, run), 'wakeAutomation'),
     async isRunning(workflowId) {
       try {
         const { status } = await client.withDeadline(Date.now() + CALL_MS, () =>

@@ -21,7 +21,20 @@ export type OutboxMessage =
   /** What came in is understood and applied, by the relay itself. */
   | { readonly type: 'applyInbound'; readonly inboundId: string }
   /** Unfinished sends to a domain that was suppressed are ended page by page, outside the writer's transaction. */
-  | { readonly type: 'endSendsOfDomain'; readonly domain: string };
+  | { readonly type: 'endSendsOfDomain'; readonly domain: string }
+  | { readonly type: 'startEnrollment'; readonly enrollmentId: string; readonly run: number }
+  /** Something that the enrollment may wait for has happened. */
+  | { readonly type: 'wakeEnrollment'; readonly enrollmentId: string }
+  | { readonly type: 'startAutomation'; readonly automationId: string; readonly run: number }
+  | { readonly type: 'wakeAutomation'; readonly automationId: string; readonly run: number }
+  /** The enrollments of an automation follow its new state, page by page. */
+  | { readonly type: 'followAutomation'; readonly automationId: string }
+  /** Those inside of an automation go over to this version, page by page. */
+  | { readonly type: 'moveEnrollments'; readonly automationId: string; readonly version: number }
+  /** Marketing email goes out again: who waited for that is woken, page by page. */
+  | { readonly type: 'wakeHeldBack' }
+  /** Running continuous automations look at these prospects again. Written by triggers. */
+  | { readonly type: 'prospectsChanged'; readonly prospectIds: readonly string[] };
 
 /** An entry as the relay takes it. Its id is the command id that makes a repeated signal harmless. */
 export interface OutboxEntry {
@@ -52,6 +65,16 @@ export async function addToOutbox(
 /** Aggregate of everything about one send: its entries go out in order. */
 export function sendAggregate(sendId: string): string {
   return `send:${sendId}`;
+}
+
+/** Aggregate of everything about one enrollment; the triggers build it, too. */
+export function enrollmentAggregate(enrollmentId: string): string {
+  return `enrollment:${enrollmentId}`;
+}
+
+/** Aggregate of everything about one automation. */
+export function automationAggregate(automationId: string): string {
+  return `automation:${automationId}`;
 }
 
 const TAKE = plain(`

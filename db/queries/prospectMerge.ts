@@ -1,6 +1,7 @@
 import type { Origin } from '../../domain/words.ts';
 import { plain, type Transaction } from '../connection.ts';
 import { addAuditEntries } from './audit.ts';
+import { mergeEnrollments } from './enrollmentChanges.ts';
 import { lockAddressesWithProspects, Restart } from './locks.ts';
 import { readPersonalReasons } from './personalReasons.ts';
 import { changedFields, type Prospect, readProspects, rewriteProspects } from './prospectRows.ts';
@@ -57,6 +58,7 @@ export async function mergeProspects(
   if (fields.length > 0) await rewriteProspects(tx, now, [filled]);
   await tx.query(JOIN_LISTS, [winnerId, loserId]);
   await cancelSendsOfProspects(tx, origin, now, [loserId], 'prospect_merged');
+  await mergeEnrollments(tx, now, winnerId, loserId);
   await removeProspects(tx, now, [loserId], winnerId);
   await addAuditEntries(tx, origin, now, [
     {

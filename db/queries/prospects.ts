@@ -11,6 +11,7 @@ import { plain, type Session, type Transaction } from '../connection.ts';
 import { type AddressHasher, ensureAddress, findAddress, reviveAddresses } from './addresses.ts';
 import { type AuditFact, addAuditEntries } from './audit.ts';
 import { readCustomFields } from './customFields.ts';
+import { endEnrollmentsOfProspects } from './enrollmentChanges.ts';
 import { FLAG_REASONS, type FlagChange } from './flags.ts';
 import { lockAddressesWithProspects, lockProspects, Restart } from './locks.ts';
 import { readPersonalReasons } from './personalReasons.ts';
@@ -175,7 +176,7 @@ const REMOVE = plain(`
   update prospect set deleted_at = $2, updated_at = $2, merged_into = $3, version = version + 1 where id = any($1::uuid[])`);
 const LEAVE_LISTS = plain('delete from list_member where prospect_id = any($1::uuid[])');
 
-/** Takes locked prospects away, and out of their lists. */
+/** Takes locked prospects away, out of their lists and out of the automations that they are in. */
 export async function removeProspects(
   tx: Transaction,
   now: Date,
@@ -183,6 +184,7 @@ export async function removeProspects(
   mergedInto: string | null,
 ): Promise<void> {
   await Promise.all([tx.query(REMOVE, [ids, now, mergedInto]), tx.query(LEAVE_LISTS, [ids])]);
+  await endEnrollmentsOfProspects(tx, now, ids, mergedInto === null ? 'prospect_deleted' : 'merged');
 }
 
 /** @returns `null` where there is no such prospect, or it was deleted or merged away */

@@ -19,6 +19,8 @@ export interface SendRequest {
   readonly idempotencyKey?: string | null;
   /** Tells the same request from another one under the same key. */
   readonly requestHash?: Buffer | null;
+  /** The step of an automation that it is made for: one send each (I2). */
+  readonly step?: { readonly enrollmentId: string; readonly stepId: string };
   /** A test send: the prospect's fields, sent to this address instead. */
   readonly testTo?: ParsedAddress;
 }
@@ -38,8 +40,8 @@ const PROSPECT = plain(`
 const SCHEDULE = plain('select schedule_seconds from setting');
 const INSERT = plain(`
   insert into send (id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, list_id, test,
-    idempotency_key, request_hash, message_id, schedule_seconds, state, created_at)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'queued', $15)
+    idempotency_key, request_hash, message_id, schedule_seconds, state, created_at, enrollment_id, step_id)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'queued', $15, $16, $17)
   on conflict (idempotency_key) where idempotency_key is not null do nothing returning id`);
 
 /**
@@ -90,6 +92,8 @@ export async function createSend(
     `<${id}@${messageIdDomain}>`,
     JSON.stringify(schedule!.schedule_seconds),
     now,
+    request.step?.enrollmentId ?? null,
+    request.step?.stepId ?? null,
   ]);
   // Somebody else came first with the same key, and has committed by now.
   if (inserted.length === 0) return (await findByKey(tx, key!, request.requestHash ?? null))!;
@@ -246,6 +250,53 @@ export async function cancelSendsOfProspects(
     sends.filter((send) => send.state !== 'final'),
     reason,
   );
+}
+
+const UNFINISHED_OF_ENROLLMENT = plain(`select id from send where enrollment_id = $1 and state <> 'final'`);
+
+/** Cancels all that is unfinished of an enrollment, whose prospect's lock the caller holds. */
+export async function cancelSendsOfEnrollment(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  enrollmentId: string,
+): Promise<void> {
+  const rows = await tx.query<{ id: string }>(UNFINISHED_OF_ENROLLMENT, [enrollmentId]);
+  if (rows.length === 0) return;
+  const ids = rows.map((row) => row.id);
+  await lockSends(tx, ids);
+  const sends = await readSendFacts(tx, ids, []);
+  await cancelLocked(
+    tx,
+    origin,
+    now,
+    sends.filter((send) => send.state !== 'final'),
+    'enrollment_removed',
+  );
+}
+
+const NEVER_TRIED_OF_STEP = plain(`
+  select id, recipient_domain from send
+  where enrollment_id = $1 and step_id = $2 and outcome = 'cancelled' and attempt_count = 0`);
+
+/**
+ * Sends what a step's send would have been, had it not been cancelled before its first attempt. The caller holds the
+ * lock of the enrollment's prospect.
+ */
+export async function reviveSendOfStep(
+  tx: Transaction,
+  now: Date,
+  enrollmentId: string,
+  stepId: string,
+): Promise<void> {
+  const [send] = await tx.query<{ id: string; recipient_domain: string }>(NEVER_TRIED_OF_STEP, [
+    enrollmentId,
+    stepId,
+  ]);
+  if (send === undefined) return;
+  await lockSends(tx, [send.id]);
+  await tx.query(SEND_AGAIN, [send.id]);
+  await startNextRun(tx, now, { id: send.id, recipientDomain: send.recipient_domain });
 }
 
 async function cancelLocked(

@@ -1,12 +1,14 @@
 import { timingSafeEqual } from 'node:crypto';
+import type { MarketingLimits } from '../../domain/automation/holding.ts';
 import { DEFAULT_OFFSETS_SECONDS } from '../../domain/retrySchedule.ts';
 import type { OneClickScope, Origin } from '../../domain/words.ts';
 import { type Database, plain, type Session, type Transaction } from '../connection.ts';
 import type { AddressHasher } from './addresses.ts';
 import { addAuditEntries } from './audit.ts';
+import { addToOutbox } from './outbox.ts';
 
 /** The account's settings. */
-export interface Settings {
+export interface Settings extends MarketingLimits {
   /** Offsets of the attempts from the first one, in seconds; a send keeps those that held when it was made. */
   readonly scheduleSeconds: readonly number[];
   /** Consecutive exhausted sends that set Bounced; 0 = never (I5). */
@@ -22,7 +24,7 @@ export interface Settings {
 const KEY_CHECK_TEXT = 'heed address key check';
 
 const READ = plain(
-  'select schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, complaint_sets_opt_out, one_click_scope from setting',
+  'select schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, complaint_sets_opt_out, one_click_scope, marketing_paused, frequency_cap, quiet_hours from setting',
 );
 const CREATE = plain(`
   insert into setting (id, schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, address_key_check, updated_at)
@@ -31,7 +33,7 @@ const LOCK = plain('select 1 from setting for no key update');
 const READ_KEY_CHECK = plain('select address_key_check from setting');
 const UPDATE = plain(`
   update setting set schedule_seconds = $1, soft_bounce_limit = $2, transactional_passes_opt_out = $3, complaint_sets_opt_out = $4,
-    one_click_scope = $5, updated_at = $6`);
+    one_click_scope = $5, updated_at = $6, marketing_paused = $7, frequency_cap = $8, quiet_hours = $9`);
 
 /**
  * Makes the settings with their defaults where there are none yet.
@@ -56,6 +58,9 @@ export async function readSettings(on: Session): Promise<Settings> {
     transactional_passes_opt_out: boolean;
     complaint_sets_opt_out: boolean;
     one_click_scope: OneClickScope;
+    marketing_paused: boolean;
+    frequency_cap: MarketingLimits['frequencyCap'];
+    quiet_hours: MarketingLimits['quietHours'];
   }>(READ);
   if (row === undefined) throw new Error('the account has no settings yet; they are made when Heed starts');
   return {
@@ -64,6 +69,9 @@ export async function readSettings(on: Session): Promise<Settings> {
     transactionalPassesOptOut: row.transactional_passes_opt_out,
     complaintSetsOptOut: row.complaint_sets_opt_out,
     oneClickScope: row.one_click_scope,
+    marketingPaused: row.marketing_paused,
+    frequencyCap: row.frequency_cap,
+    quietHours: row.quiet_hours,
   };
 }
 
@@ -84,7 +92,17 @@ export async function changeSettings(
     after.complaintSetsOptOut,
     after.oneClickScope,
     now,
+    after.marketingPaused,
+    toJson(after.frequencyCap),
+    toJson(after.quietHours),
   ]);
+  if (before.marketingPaused && !after.marketingPaused) {
+    await addToOutbox(tx, now, [{ aggregate: 'setting', message: { type: 'wakeHeldBack' } }]);
+  }
   await addAuditEntries(tx, origin, now, [{ action: 'setting.changed', before, after }]);
   return after;
+}
+
+function toJson(value: object | null): string | null {
+  return value === null ? null : JSON.stringify(value);
 }

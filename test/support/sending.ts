@@ -9,6 +9,7 @@ import {
   type Worker,
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
+import { createWebhookCaller } from '../../adapters/callout/webhookCaller.ts';
 import type { ImapMailbox } from '../../adapters/inbound/imap.ts';
 import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
 import type { Mailer } from '../../adapters/mailer/mailer.ts';
@@ -83,6 +84,9 @@ export async function startSending(
       mailer,
       composer: createEmailComposer(testUnsubscribing),
       processes,
+      // The receivers of these tests are on this machine.
+      callWebhook: createWebhookCaller(() => true),
+      messageIdDomain: 'heed.test',
       imap,
     }),
   });

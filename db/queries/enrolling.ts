@@ -1,0 +1,128 @@
+import { v7 as uuidv7 } from 'uuid';
+import { nextRunTime, startOf } from '../../domain/automation/waiting.ts';
+import type { AutomationState } from '../../domain/automation/words.ts';
+import { type Database, plain, type Transaction } from '../connection.ts';
+import type { Programs } from './automations.ts';
+import { filterMatching, readMatchingPage } from './criteria.ts';
+import { addToOutbox, enrollmentAggregate } from './outbox.ts';
+
+/** Prospects a transaction. */
+const PAGE = 500;
+
+const READ = plain(`
+  select state, run, current_version as version, enrolled_at,
+    activated_xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint as settled
+  from automation where id = $1`);
+const ENROLLS = plain(
+  `update automation set enrolls_since = coalesce(enrolls_since, $3) where id = $1 and run = $2 and state = 'active'`,
+);
+const ENROLLED = plain(
+  `update automation set enrolled_at = coalesce(enrolled_at, $3) where id = $1 and run = $2 and state = 'active'`,
+);
+const CONTINUOUS = plain(`
+  select id, current_version as version from automation
+  where mode = 'continuous' and state = 'active' and enrolls_since is not null for key share`);
+const STILL = plain(`select 1 from automation where id = $1 and run = $2 and state = 'active' for share`);
+const INSERT = plain(`
+  insert into enrollment (id, automation_id, version, prospect_id, state, position, entered_at)
+  select n.id, $1, $2, n.prospect_id, 'running', $3, $4 from unnest($5::uuid[], $6::uuid[]) as n(id, prospect_id)
+  on conflict do nothing returning id`);
+
+interface AutomationRow extends Record<string, unknown> {
+  state: AutomationState;
+  run: number;
+  version: number;
+  enrolled_at: Date | null;
+  settled: boolean;
+}
+
+/** What its workflow does next: wait, enroll page by page, or nothing more. */
+export type EnrollmentPass =
+  | { readonly kind: 'wait'; readonly until: Date }
+  | { readonly kind: 'page'; readonly enrolled: number; readonly next: string | null }
+  | { readonly kind: 'over' };
+
+/** How soon to look again for the end of transactions that were under way when the automation was activated. */
+const SETTLE_MS = 200;
+
+/**
+ * Enrolls the next page of those who match. Nobody is enrolled before its start or outside of its run days and hours;
+ * from its start on, changed prospects are enrolled by {@link enrollChanged}.
+ *
+ * @param after the last prospect looked at; `null` at the start
+ */
+export async function enrollPage(
+  db: Database,
+  programs: Programs,
+  now: Date,
+  automation: { readonly id: string; readonly run: number },
+  after: string | null,
+): Promise<EnrollmentPass> {
+  const [row] = await db.query<AutomationRow>(READ, [automation.id]);
+  if (row === undefined || row.state !== 'active' || row.run !== automation.run) return { kind: 'over' };
+  const { definition } = await programs.read(db, automation.id, row.version);
+  if (definition.when.mode === 'once' && row.enrolled_at !== null) return { kind: 'over' };
+  const from = nextRunTime(definition.when, startOf(definition.when, now.getTime()));
+  if (from > now.getTime()) return { kind: 'wait', until: new Date(from) };
+  // A change whose transaction began before the activation told nobody: who matches is read once all of them are over.
+  if (!row.settled) return { kind: 'wait', until: new Date(now.getTime() + SETTLE_MS) };
+  await db.query(ENROLLS, [automation.id, automation.run, now]);
+  const found = await readMatchingPage(db, definition.who, now, after, PAGE);
+  const enrolled = await db.transaction(async (tx) => {
+    if ((await tx.query(STILL, [automation.id, automation.run])).length === 0) return null;
+    return enroll(tx, programs, now, automation.id, row.version, found);
+  });
+  if (enrolled === null) return { kind: 'over' };
+  const next = found.length < PAGE ? null : found.at(-1)!;
+  if (next === null) await db.query(ENROLLED, [automation.id, automation.run, now]);
+  return { kind: 'page', enrolled, next };
+}
+
+/** Enrolls those of the changed prospects who match a running continuous automation now. */
+export async function enrollChanged(
+  db: Database,
+  programs: Programs,
+  now: Date,
+  prospectIds: readonly string[],
+): Promise<void> {
+  const automations = await db.query<{ id: string; version: number }>(CONTINUOUS);
+  for (const { id, version } of automations) {
+    const { definition } = await programs.read(db, id, version);
+    for (let from = 0; from < prospectIds.length; from += PAGE) {
+      const page = prospectIds.slice(from, from + PAGE);
+      const found = await filterMatching(db, definition.who, now, page);
+      if (found.size === 0) continue;
+      await db.transaction((tx) => enroll(tx, programs, now, id, version, [...found].sort()));
+    }
+  }
+}
+
+/** @returns how many were not enrolled before */
+async function enroll(
+  tx: Transaction,
+  programs: Programs,
+  now: Date,
+  automationId: string,
+  version: number,
+  prospectIds: readonly string[],
+): Promise<number> {
+  if (prospectIds.length === 0) return 0;
+  const { program } = await programs.read(tx, automationId, version);
+  const rows = await tx.query<{ id: string }>(INSERT, [
+    automationId,
+    version,
+    program.first,
+    now,
+    prospectIds.map(() => uuidv7()),
+    prospectIds,
+  ]);
+  await addToOutbox(
+    tx,
+    now,
+    rows.map(({ id }) => ({
+      aggregate: enrollmentAggregate(id),
+      message: { type: 'startEnrollment', enrollmentId: id, run: 1 },
+    })),
+  );
+  return rows.length;
+}

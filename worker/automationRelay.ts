@@ -1,0 +1,74 @@
+import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
+import type { Database } from '../db/connection.ts';
+import { Programs } from '../db/queries/automations.ts';
+import { enrollChanged } from '../db/queries/enrolling.ts';
+import {
+  followAutomation,
+  moveEnrollments,
+  readEnrollmentRun,
+  restartEnrollment,
+  wakeHeldBack,
+} from '../db/queries/enrollmentChanges.ts';
+import type { OutboxMessage } from '../db/queries/outbox.ts';
+
+const PAGE = 500;
+const NO_ID = '00000000-0000-0000-0000-000000000000';
+const programs = new Programs();
+
+type AutomationMessage = Extract<
+  OutboxMessage,
+  {
+    type:
+      | 'startEnrollment'
+      | 'wakeEnrollment'
+      | 'startAutomation'
+      | 'wakeAutomation'
+      | 'followAutomation'
+      | 'moveEnrollments'
+      | 'wakeHeldBack'
+      | 'prospectsChanged';
+  }
+>;
+
+/**
+ * Carries an outbox entry about automations to Temporal, or follows it up page by page. Each page is a transaction of its
+ * own, and every one of these may be done again.
+ */
+export async function deliverToAutomations(
+  { db, processes }: { db: Database; processes: WorkflowProcesses },
+  now: Date,
+  message: AutomationMessage,
+): Promise<void> {
+  switch (message.type) {
+    case 'startEnrollment':
+      return processes.startEnrollment(message);
+    case 'wakeEnrollment': {
+      const { enrollmentId } = message;
+      const run = await readEnrollmentRun(db, enrollmentId);
+      if (run === null || (await processes.wakeEnrollment({ enrollmentId, run }))) return;
+      // One that is over has nothing to be told; of one that is not, the workflow was lost.
+      return restartEnrollment(db, now, enrollmentId, run);
+    }
+    case 'startAutomation':
+      return processes.startAutomation(message);
+    case 'wakeAutomation':
+      await processes.wakeAutomation(message);
+      return;
+    case 'followAutomation':
+      return inPages((after) =>
+        db.transaction((tx) => followAutomation(tx, now, message.automationId, after, PAGE)),
+      );
+    case 'moveEnrollments':
+      return inPages((after) =>
+        moveEnrollments(db, programs, now, message.automationId, message.version, after, PAGE),
+      );
+    case 'wakeHeldBack':
+      return inPages((after) => db.transaction((tx) => wakeHeldBack(tx, now, after, PAGE)));
+    case 'prospectsChanged':
+      return enrollChanged(db, programs, now, message.prospectIds);
+  }
+}
+
+async function inPages(page: (after: string) => Promise<string | null>): Promise<void> {
+  for (let after: string | null = NO_ID; after !== null; ) after = await page(after);
+}
