@@ -19,6 +19,7 @@ export interface ImapMailbox {
 export const DONE_KEYWORD = '$HeedDone';
 /** Messages that are marked as done with one command. */
 const BATCH = 50;
+const QUERY = { uid: true, size: true, source: { start: 0, maxLength: INBOUND_KEPT_OCTETS } } as const;
 
 export interface PollOptions {
   /** Messages that are taken at the most. */
@@ -57,10 +58,12 @@ export async function pollMailbox(
   try {
     options.signal.throwIfAborted();
     await client.connect();
-    return await takeAll(client, from, options);
+    const page = await takeAll(client, from, options);
+    await client.logout();
+    return page;
   } finally {
     options.signal.removeEventListener('abort', onAbort);
-    await client.logout().catch(() => client.close());
+    client.close();
   }
 }
 
@@ -80,19 +83,13 @@ async function takeAll(
       uid: true,
     })) || [];
   const uids = waiting.slice(0, limit);
+  if (from.doneMailbox !== null && uids.length > 0) await makeMailbox(client, from.doneMailbox);
   for (let at = 0; at < uids.length; at += BATCH) {
     const batch = uids.slice(at, at + BATCH);
-    for (const uid of batch) {
+    // The next message is read from the connection once this one is kept.
+    for await (const { source, size } of client.fetch(batch, QUERY, { uid: true })) {
       signal.throwIfAborted();
-      const message = await client.fetchOne(
-        String(uid),
-        { uid: true, size: true, source: { start: 0, maxLength: INBOUND_KEPT_OCTETS } },
-        { uid: true },
-      );
-      // Somebody else may have deleted it meanwhile.
-      if (message && message.source !== undefined) {
-        await store({ content: message.source, size: message.size ?? message.source.length });
-      }
+      if (source !== undefined) await store({ content: source, size: octetsOf(source, size) });
       onProgress();
     }
     await markDone(client, from.doneMailbox, batch);
@@ -100,13 +97,21 @@ async function takeAll(
   return { taken: uids.length, more: waiting.length > uids.length };
 }
 
+/** RFC822.SIZE is not what every server says that it is, and is asked only where the message was cut. */
+function octetsOf(source: Uint8Array, size: number | undefined): number {
+  return source.length < INBOUND_KEPT_OCTETS ? source.length : Math.max(source.length, size ?? 0);
+}
+
+/** Servers have several ways to say that it is there already; one that is really missing shows when messages are moved. */
+async function makeMailbox(client: ImapFlow, path: string): Promise<void> {
+  await client.mailboxCreate(path).catch(() => {});
+}
+
 async function markDone(client: ImapFlow, doneMailbox: string | null, uids: number[]): Promise<void> {
   if (doneMailbox === null) {
     await client.messageFlagsAdd(uids, [DONE_KEYWORD], { uid: true });
     return;
   }
-  // Does nothing where the mailbox is there already.
-  await client.mailboxCreate(doneMailbox);
   if (!(await client.messageMove(uids, doneMailbox, { uid: true }))) {
     throw new Error(`The IMAP server does not move messages to ${doneMailbox}.`);
   }
