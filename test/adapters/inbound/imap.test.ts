@@ -105,38 +105,38 @@ describe('polling a mailbox', () => {
     expect(kept.size).toBe(5);
   });
 
-  it.each([null, 'Done'])(
-    'I7 a crash anywhere loses nothing and takes nothing twice (done: %s)',
-    async (done) => {
-      await fill('crash', 6);
-      const kept = new Set<string>();
-      let calls = 0;
-      // Before it was kept, and after it was kept but before it was marked.
-      const killedBefore = [3, 9];
-      const killedAfter = [1, 6, 15];
-      let crashes = 0;
-      for (let more = true; more; ) {
-        try {
-          const page = await poll(mailboxOf(user, done), kept, {
-            limit: 4,
-            async store(message) {
-              calls += 1;
-              if (killedBefore.includes(calls)) throw new Error('killed');
-              kept.add(messageKey(message, []));
-              if (killedAfter.includes(calls)) throw new Error('killed');
-            },
-          });
-          more = page.more;
-        } catch (error) {
-          expect((error as Error).message).toBe('killed');
-          crashes += 1;
-        }
+  it.each([
+    ['crash-flags', null],
+    ['crash-moves', 'Done'],
+  ])('I7 a crash anywhere loses nothing and takes nothing twice (%s)', async (user, done) => {
+    await fill(user, 6);
+    const kept = new Set<string>();
+    let calls = 0;
+    // Before it was kept, and after it was kept but before it was marked.
+    const killedBefore = [3, 9];
+    const killedAfter = [1, 6, 15];
+    let crashes = 0;
+    for (let more = true; more; ) {
+      try {
+        const page = await poll(mailboxOf(user, done), kept, {
+          limit: 4,
+          async store(message) {
+            calls += 1;
+            if (killedBefore.includes(calls)) throw new Error('killed');
+            kept.add(messageKey(message, []));
+            if (killedAfter.includes(calls)) throw new Error('killed');
+          },
+        });
+        more = page.more;
+      } catch (error) {
+        expect((error as Error).message).toBe('killed');
+        crashes += 1;
       }
-      expect(crashes).toBeGreaterThan(3);
-      expect(kept.size).toBe(6);
-      expect(await poll(mailboxOf(user, done), new Set())).toEqual({ taken: 0, more: false });
-    },
-  );
+    }
+    expect(crashes).toBeGreaterThan(3);
+    expect(kept.size).toBe(6);
+    expect(await poll(mailboxOf(user, done), new Set())).toEqual({ taken: 0, more: false });
+  });
 
   it('goes through a large mailbox page by page, holding one message at a time', async () => {
     await inspect('large', async (client) => {
