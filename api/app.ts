@@ -14,12 +14,14 @@ import { unsubscribePages } from './public/unsubscribe.ts';
 import { alertRoutes } from './routes/alerts.ts';
 import { apiKeyRoutes } from './routes/apiKeys.ts';
 import { auditRoutes } from './routes/audit.ts';
+import { automationRoutes } from './routes/automations.ts';
 import { customFieldRoutes } from './routes/customFields.ts';
 import { emailRoutes } from './routes/emails.ts';
 import { healthRoutes } from './routes/health.ts';
 import { importRoutes } from './routes/imports.ts';
 import { inboundRoutes } from './routes/inbound.ts';
 import { listRoutes } from './routes/lists.ts';
+import { prospectCriteriaRoutes } from './routes/prospectCriteria.ts';
 import { prospectRoutes } from './routes/prospects.ts';
 import { sendRoutes } from './routes/sends.ts';
 import { settingsRoutes } from './routes/settings.ts';
@@ -28,11 +30,13 @@ import { webhookRoutes } from './routes/webhooks.ts';
 
 const RESOURCES = [
   prospectRoutes,
+  prospectCriteriaRoutes,
   customFieldRoutes,
   listRoutes,
   suppressionRoutes,
   emailRoutes,
   sendRoutes,
+  automationRoutes,
   importRoutes,
   inboundRoutes,
   webhookRoutes,

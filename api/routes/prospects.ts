@@ -211,7 +211,7 @@ export function prospectRoutes({ db, hasher, temporal, now }: ApiDeps): Api {
       email === undefined ? undefined : await findAddress(db, hasher, queryAddress('email', email));
     if (addressId === null) return c.json({ items: [], nextCursor: null }, 200);
     const wanted = given({ ...filter, prefix: q, addressId });
-    const rows = await searchProspects(db, wanted, { limit: limit + 1, ...given({ after: cursor }) });
+    const rows = await searchProspects(db, wanted, { limit: limit + 1, ...given({ after: cursor }) }, now());
     return c.json(
       toPage(rows, limit, (prospect) => prospect.id, prospectView),
       200,

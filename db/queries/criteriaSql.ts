@@ -54,9 +54,18 @@ export class ListsRefused extends Error {
 export const folded = (expression: string): string =>
   `replace(lower(${expression} collate "pg_c_utf8"), 'ς', 'σ')`;
 
-/** @throws ListsRefused */
-export function criteriaSql(criteria: Criteria, lists: DynamicLists, now: Date, reach: Reach): CriteriaSql {
-  const writer = new Writer(lists, now, reach);
+/**
+ * @param valuesBefore how many values the statement has before these
+ * @throws ListsRefused
+ */
+export function criteriaSql(
+  criteria: Criteria,
+  lists: DynamicLists,
+  now: Date,
+  reach: Reach,
+  valuesBefore = 0,
+): CriteriaSql {
+  const writer = new Writer(lists, now, reach, valuesBefore);
   const where = writer.write(criteria);
   const from = writer.needsAddress ? 'prospect p join address a on a.id = p.address_id' : 'prospect p';
   return { from, where, values: writer.values };
@@ -160,6 +169,7 @@ const COVERED_ADDRESSES = `
 class Writer {
   readonly values: unknown[] = [];
   needsAddress = false;
+  readonly #valuesBefore: number;
   readonly #lists: DynamicLists;
   readonly #now: Date;
   readonly #reach: Reach;
@@ -167,7 +177,8 @@ class Writer {
   /** The dynamic lists that the condition at hand stands within. */
   readonly #within: string[] = [];
 
-  constructor(lists: DynamicLists, now: Date, reach: Reach) {
+  constructor(lists: DynamicLists, now: Date, reach: Reach, valuesBefore: number) {
+    this.#valuesBefore = valuesBefore;
     this.#lists = lists;
     this.#now = now;
     this.#reach = reach;
@@ -188,7 +199,7 @@ class Writer {
 
   #value(value: unknown, type: string): string {
     this.values.push(value);
-    return `$${this.values.length}::${type}`;
+    return `$${this.#valuesBefore + this.values.length}::${type}`;
   }
 
   #condition(condition: Condition): string {

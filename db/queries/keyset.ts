@@ -22,6 +22,12 @@ export class Conditions {
     this.#all.push(sql.replaceAll('?', `$${this.values.length}`));
   }
 
+  /** Adds a condition that numbers its values itself, from one more than {@link values} has. */
+  addNumbered(sql: string, values: readonly unknown[]): void {
+    this.values.push(...values);
+    this.#all.push(sql);
+  }
+
   /** `where …`, or nothing. */
   get where(): string {
     return this.#all.length === 0 ? '' : `where ${this.#all.join(' and ')}`;

@@ -1,26 +1,39 @@
 import { v7 as uuidv7 } from 'uuid';
+import type { Criteria } from '../../domain/criteria/criteria.ts';
 import { plain, type Session, type Transaction } from '../connection.ts';
+import { countMatching } from './criteria.ts';
+import { criteriaSql } from './criteriaSql.ts';
 import { lockProspects } from './locks.ts';
 
-/** Named static members; a prospect stands in it once. */
+/** Static members by name, or whoever matches its criteria; a prospect stands in a list once. */
 export interface List {
   readonly id: string;
   readonly name: string;
   /** Its name is shown to nobody who unsubscribes, except from mail that was sent to it. */
   readonly private: boolean;
-  readonly members: number;
+  /** Who stands in a dynamic list; `null` for a static one. */
+  readonly criteria: Criteria | null;
+  /** How many static members it has; `null` for a dynamic one, whose members {@link countListMembers} works out. */
+  readonly members: number | null;
   readonly createdAt: Date;
 }
 
 const INSERT = plain(`
-  insert into list (id, name, private, created_at) values ($1, $2, $3, $4) on conflict (lower(name)) do nothing returning id`);
+  insert into list (id, name, private, created_at, criteria) values ($1, $2, $3, $4, $5)
+  on conflict (lower(name)) do nothing returning id`);
 const BY_NAME = plain('select id from list where lower(name) = lower($1)');
-const COLUMNS = `l.id, l.name, l.private, l.created_at as "createdAt",
-  (select count(*)::int from list_member m where m.list_id = l.id) as members`;
+const COLUMNS = `l.id, l.name, l.private, l.criteria, l.created_at as "createdAt",
+  case when l.criteria is null then (select count(*)::int from list_member m where m.list_id = l.id) end as members`;
 const READ = plain(`select ${COLUMNS} from list l where l.id = $1`);
 const READ_ALL = plain(`select ${COLUMNS} from list l order by lower(l.name)`);
-const LOCK = plain('select 1 from list where id = $1 for key share');
-const SET_PRIVATE = plain('update list set private = $2 where id = $1 returning 1');
+const LOCK = plain('select criteria is not null as dynamic from list where id = $1 for key share');
+/** One at a time: each change is checked against all other lists as they are. */
+const LOCK_CRITERIA = plain('lock table list in share row exclusive mode');
+const ALL_CRITERIA = plain('select id, criteria from list where criteria is not null');
+const UPDATE = plain(`
+  update list set name = coalesce($2, name), private = coalesce($3, private), criteria = coalesce($4::jsonb, criteria)
+  where id = $1`);
+const KNOWN = plain('select id from list where id = any($1::uuid[])');
 const ADD = plain(`
   insert into list_member (list_id, prospect_id, added_at)
   select $1, p.id, $3 from prospect p where p.id = any($2::uuid[]) and p.deleted_at is null
@@ -34,26 +47,94 @@ export type CreatedList =
   | { readonly kind: 'created' | 'exists'; readonly listId: string }
   | { readonly kind: 'invalid'; readonly problem: 'name_empty' | 'name_too_long' };
 
-/** Creates a list; names are told apart without regard to letter case. */
+/** Creates a static list; names are told apart without regard to letter case. */
 export async function createList(
   on: Session,
   now: Date,
   name: string,
   isPrivate = false,
 ): Promise<CreatedList> {
+  return insertList(on, now, name, isPrivate, null);
+}
+
+/**
+ * Creates a dynamic list. It stays one: static members and criteria do not mix.
+ *
+ * @throws ListsRefused where it leads, through the lists that it names, to too many conditions
+ */
+export async function createDynamicList(
+  tx: Transaction,
+  now: Date,
+  name: string,
+  isPrivate: boolean,
+  criteria: Criteria,
+): Promise<CreatedList> {
+  await tx.query(LOCK_CRITERIA);
+  const created = await insertList(tx, now, name, isPrivate, criteria);
+  if (created.kind === 'created') await checkLists(tx, now);
+  return created;
+}
+
+async function insertList(
+  on: Session,
+  now: Date,
+  name: string,
+  isPrivate: boolean,
+  criteria: Criteria | null,
+): Promise<CreatedList> {
   const trimmed = name.trim();
   if (trimmed === '') return { kind: 'invalid', problem: 'name_empty' };
   if (trimmed.length > 200) return { kind: 'invalid', problem: 'name_too_long' };
   const id = uuidv7();
-  const [created] = await on.query(INSERT, [id, trimmed, isPrivate, now]);
+  const json = criteria === null ? null : JSON.stringify(criteria);
+  const [created] = await on.query(INSERT, [id, trimmed, isPrivate, now, json]);
   if (created !== undefined) return { kind: 'created', listId: id };
   const [existing] = await on.query<{ id: string }>(BY_NAME, [trimmed]);
   return { kind: 'exists', listId: existing!.id };
 }
 
-/** @returns false where there is no such list */
-export async function setListPrivate(on: Session, id: string, isPrivate: boolean): Promise<boolean> {
-  return (await on.query(SET_PRIVATE, [id, isPrivate])).length > 0;
+/** What is to be otherwise; what is absent stays. */
+export interface ListChange {
+  readonly name?: string;
+  readonly private?: boolean;
+  readonly criteria?: Criteria;
+}
+
+export type ChangedList =
+  /** `static`: it has members, so it cannot have criteria. */
+  | { readonly kind: 'changed' | 'no_list' | 'static' }
+  /** Another list has the name. */
+  | { readonly kind: 'exists'; readonly listId: string };
+
+/**
+ * Changes a list.
+ *
+ * @throws ListsRefused where dynamic lists would name each other in a circle, or lead to too many conditions
+ */
+export async function changeList(
+  tx: Transaction,
+  now: Date,
+  id: string,
+  change: ListChange,
+): Promise<ChangedList> {
+  await tx.query(LOCK_CRITERIA);
+  const list = await readList(tx, id);
+  if (list === null) return { kind: 'no_list' };
+  if (change.criteria !== undefined && list.criteria === null) return { kind: 'static' };
+  const name = change.name?.trim() ?? null;
+  const [other] = name === null ? [] : await tx.query<{ id: string }>(BY_NAME, [name]);
+  if (other !== undefined && other.id !== id) return { kind: 'exists', listId: other.id };
+  const criteria = change.criteria === undefined ? null : JSON.stringify(change.criteria);
+  await tx.query(UPDATE, [id, name, change.private ?? null, criteria]);
+  if (criteria !== null) await checkLists(tx, now);
+  return { kind: 'changed' };
+}
+
+/** Whether every dynamic list can be worked out, now that one of them is as it is. */
+async function checkLists(tx: Transaction, now: Date): Promise<void> {
+  const rows = await tx.query<{ id: string; criteria: Criteria }>(ALL_CRITERIA);
+  const lists = new Map(rows.map((row) => [row.id, row.criteria]));
+  for (const id of lists.keys()) criteriaSql({ list: id, member: true }, lists, now, 'few');
 }
 
 export async function readList(on: Session, id: string): Promise<List | null> {
@@ -66,19 +147,33 @@ export async function readLists(on: Session): Promise<List[]> {
   return on.query<List & Record<string, unknown>>(READ_ALL);
 }
 
+/** How many current prospects stand in a list now, static or dynamic. */
+export async function countListMembers(on: Session, list: List, now: Date): Promise<number> {
+  return list.members ?? countMatching(on, { list: list.id, member: true }, now);
+}
+
+/** Those of the ids that are lists. */
+export async function existingLists(on: Session, ids: readonly string[]): Promise<Set<string>> {
+  return new Set((await on.query<{ id: string }>(KNOWN, [ids])).map((row) => row.id));
+}
+
 export type AddedMembers =
   /** `unknown` are no current prospects and were left out; who stood in the list already is not counted. */
   | { readonly kind: 'added'; readonly added: number; readonly unknown: readonly string[] }
-  | { readonly kind: 'no_list' };
+  | { readonly kind: 'no_list' }
+  /** Its criteria say who stands in it. */
+  | { readonly kind: 'dynamic' };
 
-/** Puts prospects into a list. */
+/** Puts prospects into a static list. */
 export async function addListMembers(
   tx: Transaction,
   now: Date,
   listId: string,
   prospectIds: readonly string[],
 ): Promise<AddedMembers> {
-  if ((await tx.query(LOCK, [listId])).length === 0) return { kind: 'no_list' };
+  const [list] = await tx.query<{ dynamic: boolean }>(LOCK, [listId]);
+  if (list === undefined) return { kind: 'no_list' };
+  if (list.dynamic) return { kind: 'dynamic' };
   // Held until the commit, so that nobody is added who is being deleted.
   await lockProspects(tx, prospectIds);
   const [added, current] = await Promise.all([
@@ -90,7 +185,7 @@ export async function addListMembers(
 }
 
 /**
- * Takes prospects out of a list.
+ * Takes prospects out of a static list.
  *
  * @returns how many stood in it
  */

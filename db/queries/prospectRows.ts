@@ -106,6 +106,11 @@ export async function readProspects(on: Session, ids: readonly string[]): Promis
   return (await on.query(CURRENT, [ids])).map(toProspect);
 }
 
+/** {@link readProspects} in the order of their ids. */
+export async function readProspectsInOrder(on: Session, ids: readonly string[]): Promise<Prospect[]> {
+  return (await readProspects(on, ids)).toSorted((one, other) => (one.id < other.id ? -1 : 1));
+}
+
 /** What an address says about whoever has it. */
 export interface AddressState {
   readonly addressId: string;

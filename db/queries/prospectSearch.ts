@@ -1,6 +1,7 @@
 import { fold } from '../../domain/criteria/fold.ts';
 import { plain, type Session } from '../connection.ts';
-import { folded } from './criteriaSql.ts';
+import { readDynamicLists } from './criteria.ts';
+import { criteriaSql, folded } from './criteriaSql.ts';
 import { beginsWith, Conditions, type Page } from './keyset.ts';
 import { PROSPECT_COLUMNS, type Prospect, toProspect } from './prospectRows.ts';
 
@@ -11,6 +12,7 @@ export interface ProspectFilter {
   readonly addressId?: string;
   readonly emailOptOut?: boolean;
   readonly bounced?: boolean;
+  /** Members of this list, static or dynamic. */
   readonly listId?: string;
   /** Each range holds its beginning and not its end. */
   readonly createdFrom?: Date;
@@ -22,9 +24,15 @@ export interface ProspectFilter {
 /**
  * Current prospects, the newest first.
  *
+ * @param now when dynamic lists are worked out
  * @returns a full page, or fewer where there are no more
  */
-export async function searchProspects(on: Session, filter: ProspectFilter, page: Page): Promise<Prospect[]> {
+export async function searchProspects(
+  on: Session,
+  filter: ProspectFilter,
+  page: Page,
+  now: Date,
+): Promise<Prospect[]> {
   const conditions = new Conditions('p.deleted_at is null');
   const prefix = fold(filter.prefix?.normalize('NFC').trim() ?? '');
   conditions.add('p.id < ?', page.after);
@@ -39,17 +47,21 @@ export async function searchProspects(on: Session, filter: ProspectFilter, page:
   conditions.add('p.address_id = ?', filter.addressId);
   conditions.add('p.email_opt_out = ?', filter.emailOptOut);
   conditions.add('p.bounced = ?', filter.bounced);
-  conditions.add(
-    'exists (select from list_member m where m.list_id = ? and m.prospect_id = p.id)',
-    filter.listId,
-  );
   conditions.add('p.created_at >= ?', filter.createdFrom);
   conditions.add('p.created_at < ?', filter.createdBefore);
   conditions.add('p.updated_at >= ?', filter.updatedFrom);
   conditions.add('p.updated_at < ?', filter.updatedBefore);
+  let from = 'prospect p';
+  if (filter.listId !== undefined) {
+    const member = { list: filter.listId, member: true };
+    const lists = await readDynamicLists(on, member);
+    const sql = criteriaSql(member, lists, now, 'few', conditions.values.length);
+    conditions.addNumbered(sql.where, sql.values);
+    from = sql.from;
+  }
   const rows = await on.query(
     plain(
-      `select ${PROSPECT_COLUMNS} from prospect p ${conditions.where} order by p.id desc ${conditions.limit(page.limit)}`,
+      `select ${PROSPECT_COLUMNS} from ${from} ${conditions.where} order by p.id desc ${conditions.limit(page.limit)}`,
     ),
     conditions.values,
   );

@@ -100,16 +100,19 @@ export function isStandardField(field: FieldName): field is StandardField {
   return STANDARD.has(field);
 }
 
-/** The members of a group, or `null` for a condition. */
-export function membersOf(criteria: Criteria): readonly Criteria[] | null {
-  if ('all' in criteria) return criteria.all;
-  if ('any' in criteria) return criteria.any;
-  return 'none' in criteria ? criteria.none : null;
-}
-
 /** All conditions, at whatever depth. */
 export function conditionsOf(criteria: Criteria): Condition[] {
-  return membersOf(criteria)?.flatMap(conditionsOf) ?? [criteria as Condition];
+  return placesOf(criteria).map(({ condition }) => condition);
+}
+
+/** All conditions, each with its place as a JSON Pointer (RFC 6901) into the criteria. */
+export function placesOf(criteria: Criteria, path = ''): { path: string; condition: Condition }[] {
+  for (const kind of ['all', 'any', 'none'] as const) {
+    const members = (criteria as Partial<Record<string, readonly Criteria[]>>)[kind];
+    if (members !== undefined)
+      return members.flatMap((member, index) => placesOf(member, `${path}/${kind}/${index}`));
+  }
+  return [{ path, condition: criteria as Condition }];
 }
 
 /** Ids of the lists that the criteria asks membership of, once each. */

@@ -65,7 +65,7 @@ describe('merging two prospects', () => {
     });
     expect(await readProspect(account.db, loser.id)).toBeNull();
     for (const listId of [both, losersOnly]) {
-      expect(await searchProspects(account.db, { listId }, { limit: 5 })).toEqual([merged]);
+      expect(await searchProspects(account.db, { listId }, { limit: 5 }, NOW)).toEqual([merged]);
     }
     const [row] = await account.db.query(
       plain('select merged_into, deleted_at from prospect where id = $1'),

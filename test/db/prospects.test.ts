@@ -341,7 +341,7 @@ describe('searching prospects', () => {
     const byCompany = await create(someEmail(), { fields: { company: `${word}%_ Ltd` } });
     await create(someEmail(), { fields: { lastName: `Mac${word}` } });
     const find = (prefix: string, page: { after?: string; limit: number } = { limit: 10 }) =>
-      searchProspects(account.db, { prefix }, page);
+      searchProspects(account.db, { prefix }, page, NOW);
     expect(await find(word.toUpperCase())).toEqual([byCompany, byName, byEmail]);
     expect(await find(word, { limit: 2 })).toEqual([byCompany, byName]);
     expect(await find(word, { limit: 2, after: byName.id })).toEqual([byEmail]);
@@ -358,7 +358,9 @@ describe('searching prospects', () => {
     const listId = await account.list();
     await account.db.transaction((tx) => addListMembers(tx, NOW, listId, [listed.id]));
     const find = async (filter: Parameters<typeof searchProspects>[1]) =>
-      (await searchProspects(account.db, { prefix: word, ...filter }, { limit: 10 })).map(({ id }) => id);
+      (await searchProspects(account.db, { prefix: word, ...filter }, { limit: 10 }, NOW)).map(
+        ({ id }) => id,
+      );
     expect(await find({ emailOptOut: true })).toEqual([listed.id]);
     expect(await find({ emailOptOut: false })).toEqual([other.id]);
     expect(await find({ bounced: true })).toEqual([other.id]);
