@@ -39,6 +39,8 @@ export interface Config {
     readonly idleSeconds: number;
     /** Argument of EHLO. */
     readonly ehloName: string;
+    /** The provider behind the smart host, whose events are to name the send. */
+    readonly provider: 'sendgrid' | 'mailgun' | 'postmark' | null;
   };
   /** Delivery to the recipients' own mail servers; null: it goes through the relay. */
   readonly direct: {
@@ -155,6 +157,7 @@ export function loadConfig(env: Environment = process.env): Config {
       messagesPerConnection: value.HEED_SMTP_MESSAGES_PER_CONNECTION,
       idleSeconds: value.HEED_SMTP_IDLE_SECONDS,
       ehloName: value.HEED_EHLO_NAME,
+      provider: value.HEED_SMTP_PROVIDER ?? null,
     },
     direct: isDirect
       ? {

@@ -207,6 +207,13 @@ export const serviceVariables = {
     'required with `HEED_DELIVERY=relay`; `npm start` starts the mailbox simulator',
     true,
   ),
+  HEED_SMTP_PROVIDER: documented(
+    z
+      .enum(['sendgrid', 'mailgun', 'postmark'], { error: 'must be sendgrid, mailgun or postmark' })
+      .optional(),
+    'Provider behind the smart host: its own header in every message makes its webhooks name the send.',
+    'no such header; Amazon SES needs none',
+  ),
   HEED_SMTP_MAX_CONNECTIONS: withDefault(
     count(1000),
     '10',

@@ -56,5 +56,6 @@ export function createComposer(config: Config): EmailComposer {
     returnPath: returnDomain === null ? null : createReturnPath({ domain: returnDomain, keys: tokenKeys }),
     dkim: createDkimSigner(dkimKeys),
     senderDomain: messageIdDomain,
+    provider: config.smtp.provider,
   });
 }

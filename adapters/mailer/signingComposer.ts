@@ -1,3 +1,4 @@
+import { providerHeader, type SmtpProvider } from '../../domain/providerHeader.ts';
 import type { DkimSigner } from '../dkim/signer.ts';
 import type { ReturnPath } from '../tokens/returnPath.ts';
 import type { EmailComposer, EmailToCompose } from './composer.ts';
@@ -8,6 +9,8 @@ export interface SigningOptions {
   readonly dkim: DkimSigner;
   /** Domain of ours that stands for the sender in Feedback-ID. */
   readonly senderDomain: string;
+  /** The provider that mail leaves by, where its events are to name the send. */
+  readonly provider?: SmtpProvider | null;
 }
 
 /**
@@ -16,7 +19,7 @@ export interface SigningOptions {
  */
 export function createSigningComposer(
   composer: EmailComposer,
-  { returnPath, dkim, senderDomain }: SigningOptions,
+  { returnPath, dkim, senderDomain, provider }: SigningOptions,
 ): EmailComposer {
   const sender = senderId(senderDomain);
   return {
@@ -24,7 +27,8 @@ export function createSigningComposer(
       const composed = await composer.compose(send);
       if (!composed.ok) return composed;
       const { message } = composed;
-      const content = Buffer.concat([Buffer.from(`${feedbackId(send, sender)}\r\n`), message.content]);
+      const fields = [feedbackId(send, sender), ...(provider ? [providerHeader(provider, send.sendId)] : [])];
+      const content = Buffer.concat([Buffer.from(`${fields.join('\r\n')}\r\n`), message.content]);
       const { fromAddress } = send.email;
       return {
         ok: true,
