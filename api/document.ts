@@ -14,6 +14,7 @@ const TAGS = [
   ['Suppressions', 'The Global Suppression List: who must not be emailed, and why.'],
   ['Emails', 'What is sent: content with merge fields.'],
   ['Sends', 'One email to one prospect, with every attempt to deliver it.'],
+  ['Automations', 'What is done with prospects by itself: who, which actions, when.'],
   ['Imports', 'CSV files of prospects or suppressions.'],
   ['Inbound', 'What came back about mail that had left: bounces, complaints, deliveries.'],
   ['Audit', 'What happened, when, by whom and why.'],

@@ -1,11 +1,28 @@
 import { OpenAPIHono, z } from '@hono/zod-openapi';
 import { changeSettings, readSettings, type Settings } from '../../db/queries/settings.ts';
+import { isTimeZone } from '../../domain/automation/localTime.ts';
 import { parseSchedule } from '../../domain/retrySchedule.ts';
 import { ONE_CLICK_SCOPES } from '../../domain/words.ts';
 import { type Api, type ApiDeps, type ApiEnv, originOf } from '../context.ts';
+import { given } from '../given.ts';
 import { jsonAnswer, jsonBody, operation } from '../operation.ts';
 
 const MAX_SOFT_BOUNCE_LIMIT = 1000;
+
+const frequencyCap = z.strictObject({
+  emails: z.int().min(1).max(1000).openapi({ example: 3 }),
+  days: z.int().min(1).max(366).openapi({ example: 7 }),
+});
+const clock = z.string().regex(/^(?:[01]\d|2[0-3]):[0-5]\d$/, 'Must be a time of day such as 09:30.');
+const quietHours = {
+  from: clock.openapi({ example: '21:00' }),
+  to: clock.openapi({ example: '08:00' }),
+  timeZone: z
+    .string()
+    .max(64)
+    .refine(isTimeZone, 'Must be a time zone of the IANA database, such as Europe/Berlin.')
+    .openapi({ description: 'Of prospects who have none.', example: 'Europe/Berlin' }),
+};
 
 const SettingsView = z
   .object({
@@ -24,6 +41,16 @@ const SettingsView = z
       description:
         'What people unsubscribe from in one step, by their mail program or by mail, where no page asks them: from everything, or from the list that the email was sent to. Email that was sent to no list is always from everything.',
       example: 'everything',
+    }),
+    marketingPaused: z.boolean().openapi({
+      description: 'Kill switch: while it is on, every Send Email of an automation that is marketing waits.',
+      example: false,
+    }),
+    frequencyCap: frequencyCap.nullable().openapi({
+      description: 'At most so many marketing emails a prospect in so many days, before a Send Email waits.',
+    }),
+    quietHours: z.object(quietHours).nullable().openapi({
+      description: "Hours on the prospect's clock in which a Send Email that is marketing waits.",
     }),
   })
   .openapi('Settings');
@@ -51,6 +78,9 @@ const SettingsChange = z
     softBounceLimit: z.int().min(0).max(MAX_SOFT_BOUNCE_LIMIT).optional().openapi({ example: 5 }),
     transactionalPassesOptOut: z.boolean().optional(),
     oneClickScope: z.enum(ONE_CLICK_SCOPES).optional(),
+    marketingPaused: z.boolean().optional(),
+    frequencyCap: frequencyCap.nullable().optional(),
+    quietHours: z.strictObject(quietHours).nullable().optional(),
   })
   .openapi('SettingsChange');
 
@@ -78,12 +108,10 @@ export function settingsRoutes({ db, now }: ApiDeps): Api {
   const api = new OpenAPIHono<ApiEnv>();
   api.openapi(read, async (c) => c.json(view(await readSettings(db)), 200));
   api.openapi(change, async (c) => {
-    const { schedule, softBounceLimit, transactionalPassesOptOut, oneClickScope } = c.req.valid('json');
+    const { schedule, ...others } = given(c.req.valid('json'));
     const wanted: Partial<Settings> = {
       ...(schedule === undefined ? {} : { scheduleSeconds: schedule }),
-      ...(softBounceLimit === undefined ? {} : { softBounceLimit }),
-      ...(transactionalPassesOptOut === undefined ? {} : { transactionalPassesOptOut }),
-      ...(oneClickScope === undefined ? {} : { oneClickScope }),
+      ...others,
     };
     const settings = await db.transaction((tx) => changeSettings(tx, originOf(c), now(), wanted));
     return c.json(view(settings), 200);
@@ -97,5 +125,8 @@ function view(settings: Settings): z.input<typeof SettingsView> {
     softBounceLimit: settings.softBounceLimit,
     transactionalPassesOptOut: settings.transactionalPassesOptOut,
     oneClickScope: settings.oneClickScope,
+    marketingPaused: settings.marketingPaused,
+    frequencyCap: settings.frequencyCap,
+    quietHours: settings.quietHours,
   };
 }

@@ -56,7 +56,7 @@ const BEGIN_RUN = plain(`
     activated_xid = pg_current_xact_id()::text::bigint, enrolled_at = case when $3 then enrolled_at end
   where id = $1 returning run`);
 const SET_STATE = plain('update automation set state = $2, updated_at = $3 where id = $1 returning run');
-const SECRET = plain('select webhook_secret from automation where id = $1');
+const SET_SECRET = plain('update automation set webhook_secret = $2 where id = $1 returning 1');
 
 export async function readAutomation(on: Session, id: string): Promise<Automation | null> {
   const [row] = await on.query<Automation & Record<string, unknown>>(READ, [id]);
@@ -98,10 +98,13 @@ export async function createAutomation(
   return created.length === 0 ? null : id;
 }
 
-/** Key of the signatures of an automation's webhooks. */
-export async function readWebhookSecret(on: Session, id: string): Promise<string | null> {
-  const [row] = await on.query<{ webhook_secret: string }>(SECRET, [id]);
-  return row?.webhook_secret ?? null;
+/**
+ * Gives an automation another key for the signatures of its webhooks.
+ *
+ * @returns false where there is no such automation
+ */
+export async function setWebhookSecret(on: Session, id: string, secret: string): Promise<boolean> {
+  return (await on.query(SET_SECRET, [id, secret])).length > 0;
 }
 
 export type Changed = 'done' | 'not_found' | 'name_taken' | 'wrong_state';

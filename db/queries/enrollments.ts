@@ -183,7 +183,7 @@ class Taking {
         return this.#setField(step, step.field, step.value);
       case 'addToList': {
         const added = await addListMembers(this.#tx, this.#now, step.listId, [this.#row.prospect_id]);
-        return added.kind === 'added' ? this.#apply(step, null) : this.#skip(step, 'no_list');
+        return added.kind === 'added' ? this.#apply(step, null) : this.#skip(step, added.kind);
       }
       case 'removeFromList': {
         if ((await readList(this.#tx, step.listId)) === null) return this.#skip(step, 'no_list');
