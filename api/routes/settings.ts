@@ -42,6 +42,15 @@ const SettingsView = z
         'What people unsubscribe from in one step, by their mail program or by mail, where no page asks them: from everything, or from the list that the email was sent to. Email that was sent to no list is always from everything.',
       example: 'everything',
     }),
+    complaintSetsOptOut: z.boolean().openapi({
+      description: 'Whether a complaint sets Email Opt Out, beside the reason of its own that it always has.',
+      example: true,
+    }),
+    pauseMarketingOnAlert: z.boolean().openapi({
+      description:
+        'Whether `marketingPaused` goes on by itself when an alert about the rate of complaints, dead addresses or refusals is raised. You turn it off.',
+      example: false,
+    }),
     marketingPaused: z.boolean().openapi({
       description: 'Kill switch: while it is on, every Send Email of an automation that is marketing waits.',
       example: false,
@@ -78,6 +87,8 @@ const SettingsChange = z
     softBounceLimit: z.int().min(0).max(MAX_SOFT_BOUNCE_LIMIT).optional().openapi({ example: 5 }),
     transactionalPassesOptOut: z.boolean().optional(),
     oneClickScope: z.enum(ONE_CLICK_SCOPES).optional(),
+    complaintSetsOptOut: z.boolean().optional(),
+    pauseMarketingOnAlert: z.boolean().optional(),
     marketingPaused: z.boolean().optional(),
     frequencyCap: frequencyCap.nullable().optional(),
     quietHours: z.strictObject(quietHours).nullable().optional(),
@@ -125,6 +136,8 @@ function view(settings: Settings): z.input<typeof SettingsView> {
     softBounceLimit: settings.softBounceLimit,
     transactionalPassesOptOut: settings.transactionalPassesOptOut,
     oneClickScope: settings.oneClickScope,
+    complaintSetsOptOut: settings.complaintSetsOptOut,
+    pauseMarketingOnAlert: settings.pauseMarketingOnAlert,
     marketingPaused: settings.marketingPaused,
     frequencyCap: settings.frequencyCap,
     quietHours: settings.quietHours,

@@ -6,8 +6,10 @@ import {
   type RateAlert,
   type RateSample,
 } from '../../domain/alerting.ts';
-import { type Database, plain, type Session } from '../connection.ts';
+import { type Database, plain, type Session, type Transaction } from '../connection.ts';
 import { clearAlert, raiseAlert } from './alerts.ts';
+import { HEED } from './gate.ts';
+import { changeSettings, readSettings } from './settings.ts';
 
 /** Attempts are counted by when they began, which the table is in the order of; a test send counts for nothing. */
 const COUNT = plain(`
@@ -42,7 +44,12 @@ export async function readRates(on: Session, now: Date): Promise<Record<RateAler
   };
 }
 
-/** Raises the alerts whose share is over its limit, and clears the others. @returns those that stand */
+/**
+ * Raises the alerts whose share is over its limit, and clears the others. A new one pauses marketing where the account
+ * wants that; whoever ends the pause while the alert still stands is not overruled.
+ *
+ * @returns those that stand
+ */
 export async function judgeRates(db: Database, now: Date): Promise<RateAlert[]> {
   const rates = await readRates(db, now);
   return db.transaction(async (tx) => {
@@ -50,11 +57,18 @@ export async function judgeRates(db: Database, now: Date): Promise<RateAlert[]> 
     for (const kind of Object.keys(RATE_ALERTS) as RateAlert[]) {
       if (isOverLimit(rates[kind], RATE_ALERTS[kind])) {
         standing.push(kind);
-        await raiseAlert(tx, now, { key: kind, kind, detail: describeRate(rates[kind]) });
+        const isNew = await raiseAlert(tx, now, { key: kind, kind, detail: describeRate(rates[kind]) });
+        if (isNew) await pauseMarketing(tx, now, kind);
       } else {
         await clearAlert(tx, now, kind);
       }
     }
     return standing;
   });
+}
+
+async function pauseMarketing(tx: Transaction, now: Date, because: RateAlert): Promise<void> {
+  const { pauseMarketingOnAlert, marketingPaused } = await readSettings(tx);
+  if (!pauseMarketingOnAlert || marketingPaused) return;
+  await changeSettings(tx, { ...HEED, reason: because }, now, { marketingPaused: true });
 }

@@ -34,16 +34,19 @@ export async function listAlerts(
 const RAISE = plain(`
   insert into alert as a (id, key, kind, detail, count, raised_at, last_seen_at) values ($1, $2, $3, $4, 1, $5, $5)
   on conflict (key) where cleared_at is null
-  do update set count = a.count + 1, last_seen_at = excluded.last_seen_at, detail = excluded.detail`);
+  do update set count = a.count + 1, last_seen_at = excluded.last_seen_at, detail = excluded.detail
+  returning count`);
 const CLEAR = plain('update alert set cleared_at = $2 where key = $1 and cleared_at is null');
 
-/** Raises an alert, or notes that it was seen again where it is open. */
+/** Raises an alert, or notes that it was seen again where it is open. @returns whether it is new */
 export async function raiseAlert(
   on: Session,
   now: Date,
   alert: { readonly key: string; readonly kind: string; readonly detail: string },
-): Promise<void> {
-  await on.query(RAISE, [uuidv7(), alert.key, alert.kind, alert.detail, now]);
+): Promise<boolean> {
+  const values = [uuidv7(), alert.key, alert.kind, alert.detail, now];
+  const [raised] = await on.query<{ count: number }>(RAISE, values);
+  return raised!.count === 1;
 }
 
 /** Clears an alert that is over; does nothing where it is not open. */

@@ -19,12 +19,14 @@ export interface Settings extends MarketingLimits {
   readonly complaintSetsOptOut: boolean;
   /** What one-click and unsubscribing by mail are from; mail that was sent to no list is always from everything. */
   readonly oneClickScope: OneClickScope;
+  /** Whether `marketingPaused` goes on by itself when an alert about a rate is raised. A person turns it off. */
+  readonly pauseMarketingOnAlert: boolean;
 }
 
 const KEY_CHECK_TEXT = 'heed address key check';
 
 const READ = plain(
-  'select schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, complaint_sets_opt_out, one_click_scope, marketing_paused, frequency_cap, quiet_hours from setting',
+  'select schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, complaint_sets_opt_out, one_click_scope, marketing_paused, frequency_cap, quiet_hours, pause_marketing_on_alert from setting',
 );
 const CREATE = plain(`
   insert into setting (id, schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, address_key_check, updated_at)
@@ -33,7 +35,8 @@ const LOCK = plain('select 1 from setting for no key update');
 const READ_KEY_CHECK = plain('select address_key_check from setting');
 const UPDATE = plain(`
   update setting set schedule_seconds = $1, soft_bounce_limit = $2, transactional_passes_opt_out = $3, complaint_sets_opt_out = $4,
-    one_click_scope = $5, updated_at = $6, marketing_paused = $7, frequency_cap = $8, quiet_hours = $9`);
+    one_click_scope = $5, updated_at = $6, marketing_paused = $7, frequency_cap = $8, quiet_hours = $9,
+    pause_marketing_on_alert = $10`);
 
 /**
  * Makes the settings with their defaults where there are none yet.
@@ -61,6 +64,7 @@ export async function readSettings(on: Session): Promise<Settings> {
     marketing_paused: boolean;
     frequency_cap: MarketingLimits['frequencyCap'];
     quiet_hours: MarketingLimits['quietHours'];
+    pause_marketing_on_alert: boolean;
   }>(READ);
   if (row === undefined) throw new Error('the account has no settings yet; they are made when Heed starts');
   return {
@@ -72,6 +76,7 @@ export async function readSettings(on: Session): Promise<Settings> {
     marketingPaused: row.marketing_paused,
     frequencyCap: row.frequency_cap,
     quietHours: row.quiet_hours,
+    pauseMarketingOnAlert: row.pause_marketing_on_alert,
   };
 }
 
@@ -95,6 +100,7 @@ export async function changeSettings(
     after.marketingPaused,
     toJson(after.frequencyCap),
     toJson(after.quietHours),
+    after.pauseMarketingOnAlert,
   ]);
   if (before.marketingPaused && !after.marketingPaused) {
     await addToOutbox(tx, now, [{ aggregate: 'setting', message: { type: 'wakeHeldBack' } }]);

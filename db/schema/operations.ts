@@ -30,6 +30,8 @@ export const setting = pgTable(
     oneClickScope: text('one_click_scope', { enum: ONE_CLICK_SCOPES }).notNull().default('everything'),
     /** Kill switch: no marketing email leaves an automation while it is on. */
     marketingPaused: boolean('marketing_paused').notNull().default(false),
+    /** Whether the kill switch goes on by itself when an alert about a rate is raised. */
+    pauseMarketingOnAlert: boolean('pause_marketing_on_alert').notNull().default(false),
     /** At most so many marketing emails a prospect within so many days, from all automations together. */
     frequencyCap: jsonb('frequency_cap').$type<{ emails: number; days: number }>(),
     /** Hours, in the prospect's time zone, in which no automation sends marketing email. */

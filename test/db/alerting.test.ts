@@ -2,8 +2,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
 import { judgeRates } from '../../db/queries/alerting.ts';
 import { listAlerts } from '../../db/queries/alerts.ts';
+import { changeSettings, readSettings, type Settings } from '../../db/queries/settings.ts';
 import { describeRate, isOverLimit, RATE_ALERTS } from '../../domain/alerting.ts';
-import { createTestAccount, type TestAccount, type TestSend } from '../support/account.ts';
+import { createTestAccount, ORIGIN, type TestAccount, type TestSend } from '../support/account.ts';
 
 let account: TestAccount;
 let send: TestSend;
@@ -111,6 +112,35 @@ describe('alerts about rates', () => {
     await attempts(300, 'hard_bounce');
     expect(await judgeRates(account.db, NOW)).toEqual([]);
     await account.db.query(plain('update send set test = false where id = $1'), [send.sendId]);
+  });
+});
+
+describe('marketing', () => {
+  const paused = async () => (await readSettings(account.db)).marketingPaused;
+  const set = (change: Partial<Settings>) =>
+    account.db.transaction((tx) => changeSettings(tx, ORIGIN, NOW, change));
+
+  it('goes on when an alert is raised, unless the account wants it to pause', async () => {
+    await attempts(300, 'hard_bounce');
+    await judgeRates(account.db, NOW);
+    expect(await paused()).toBe(false);
+  });
+
+  it('I6 pauses by itself where the setting says so, once an alert, and a person ends it', async () => {
+    await set({ pauseMarketingOnAlert: true });
+    await attempts(300, 'hard_bounce');
+    await judgeRates(account.db, NOW);
+    expect(await paused()).toBe(true);
+    const [entry] = await account.db.query(
+      plain(
+        `select way, actor, reason from audit_entry where action = 'setting.changed' order by id desc limit 1`,
+      ),
+    );
+    expect(entry).toEqual({ way: 'system', actor: 'heed', reason: 'hard_bounce_rate' });
+    // The person knows, and goes on although the alert still stands.
+    await set({ marketingPaused: false });
+    await judgeRates(account.db, NOW);
+    expect(await paused()).toBe(false);
   });
 });
 

@@ -1,0 +1,1 @@
+ALTER TABLE "setting" ADD COLUMN "pause_marketing_on_alert" boolean DEFAULT false NOT NULL;
