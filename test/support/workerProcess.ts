@@ -27,9 +27,16 @@ export function environmentOf(settings: ProcessSettings): Record<string, string>
   };
 }
 
-/** Starts `worker/main.ts` and waits until it takes work. */
-export function startWorkerProcess(settings: ProcessSettings): Promise<HeedProcess> {
-  return startProcess('worker/main.ts', environmentOf(settings), (output) =>
+/**
+ * Starts `worker/main.ts` and waits until it takes work.
+ *
+ * @param more further variables of config/variables.ts
+ */
+export function startWorkerProcess(
+  settings: ProcessSettings,
+  more: Readonly<Record<string, string>> = {},
+): Promise<HeedProcess> {
+  return startProcess('worker/main.ts', { ...environmentOf(settings), ...more }, (output) =>
     output.includes('HEED_WORKER_READY'),
   );
 }
