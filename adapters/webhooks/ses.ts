@@ -78,8 +78,8 @@ export function readSes(
 ): Finding[] {
   const { Message } = z.object({ Message: z.string() }).parse(JSON.parse(textOf(content)));
   const said = parseJson(Message);
-  // What SNS itself tells once when a topic is connected ("Successfully validated SNS topic …").
-  if (said === null || typeof said !== 'object') return [];
+  // What is told once when a topic is connected ("Successfully validated SNS topic …") is about no email.
+  if (said === null || typeof said !== 'object' || !('mail' in said)) return [];
   const notification = Notification.parse(said);
   const { mail } = notification;
   const send = mail.source ? sendOfReturnAddress(mail.source) : null;

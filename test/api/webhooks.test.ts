@@ -555,6 +555,22 @@ describe('subscription to a topic of SNS', () => {
     );
   });
 
+  it('what SES tells once when it is connected is kept, and is about nothing', async () => {
+    for (const message of [
+      { notificationType: 'AmazonSnsSubscriptionSucceeded', message: 'You have subscribed this topic.' },
+      'Successfully validated SNS topic for Amazon SES event publishing.',
+    ]) {
+      const request = sns.notification(
+        {},
+        { Message: typeof message === 'string' ? message : JSON.stringify(message) },
+      );
+      expect(await post('ses', request)).toMatchObject({ status: 200, body: { kept: 1 } });
+    }
+    await applyAll();
+    const states = await account.db.query(plain('select state from inbound'));
+    expect(states).toEqual([{ state: 'applied' }, { state: 'applied' }]);
+  });
+
   it('that cannot be confirmed now is to be tried again', async () => {
     const webhooks = configuredWebhooks(
       { sesTopicArns: [TOPIC], sendGridKey: null, mailgunSigningKey: null, postmarkCredentials: null },
