@@ -105,7 +105,7 @@ const SUPPRESSED = plain(`
   where p.id = any($1::uuid[])
   union all
   select p.id, 'domain' from prospect p join address a on a.id = p.address_id
-  where p.id = any($1::uuid[]) and exists (select from domain_suppression d where ${COVERED_BY_DOMAIN})`);
+  where p.id = any($1::uuid[]) and ${COVERED_BY_DOMAIN}`);
 const MEMBERSHIPS = plain(
   'select prospect_id as id, list_id from list_member where prospect_id = any($1::uuid[]) and list_id = any($2::uuid[])',
 );

@@ -67,8 +67,8 @@ export function criteriaSql(
 ): CriteriaSql {
   const writer = new Writer(lists, now, reach, valuesBefore);
   const where = writer.write(criteria);
-  const from = writer.needsAddress ? 'prospect p join address a on a.id = p.address_id' : 'prospect p';
-  return { from, where, values: writer.values };
+  const address = writer.needsAddress ? ' join address a on a.id = p.address_id' : '';
+  return { from: `prospect p${address}${writer.joins.join('')}`, where, values: writer.values };
 }
 
 /** Which sends count, and when it happened. */
@@ -149,18 +149,13 @@ export function historySource(kind: HistoryKind): HistorySource {
   }
 }
 
-/** The domain of an address `a` is that of the entry `d`, or below it. */
-export const COVERED_BY_DOMAIN = `right('.' || a.domain, length(d.domain) + 1) = '.' || d.domain`;
+/** The domain of an address `a`, or one that it is below, is suppressed: one look at an index for each of its labels. */
+export const COVERED_BY_DOMAIN = `exists (select from domain_suppression d where d.domain = any(array(
+  select array_to_string((string_to_array(a.domain, '.'))[n:], '.')
+  from generate_series(1, cardinality(string_to_array(a.domain, '.'))) n)))`;
 
-/**
- * Ids of addresses that suppressed domains cover, by two scans of indexes an entry: what is below a domain stands, read
- * backwards, between `moc.elpmaxe.` and `moc.elpmaxe/`.
- */
-const COVERED_ADDRESSES = `
-  select a.id from domain_suppression d join address a on a.domain = d.domain
-  union all
-  select a.id from domain_suppression d join address a
-    on reverse(a.domain) collate "C" >= reverse(d.domain) || '.' and reverse(a.domain) collate "C" < reverse(d.domain) || '/'`;
+/** The domains that are suppressed, or below one that is; there are far fewer domains than addresses. */
+const COVERED_DOMAINS = `(select a.domain from (select distinct domain from address) a where ${COVERED_BY_DOMAIN})`;
 
 /**
  * Writes conditions that are true, or else false or null: an index fits a plain comparison only, and null reads as false
@@ -169,6 +164,8 @@ const COVERED_ADDRESSES = `
 class Writer {
   readonly values: unknown[] = [];
   needsAddress = false;
+  /** What is worked out once for everybody: joins that find one row or none, whatever the planner takes their size for. */
+  readonly joins: string[] = [];
   readonly #valuesBefore: number;
   readonly #lists: DynamicLists;
   readonly #now: Date;
@@ -367,9 +364,17 @@ class Writer {
   }
 
   #coveredByDomain(): string {
-    if (this.#reach === 'everybody') return `p.address_id in (${COVERED_ADDRESSES})`;
     this.needsAddress = true;
-    return `exists (select from domain_suppression d where ${COVERED_BY_DOMAIN})`;
+    return this.#reach === 'everybody'
+      ? this.#found(COVERED_DOMAINS, 'domain', 'a.domain')
+      : COVERED_BY_DOMAIN;
+  }
+
+  /** Whether the rows, of which no two have the same key, have one for this prospect. */
+  #found(rows: string, key: string, mine: string): string {
+    const name = `j${this.joins.length}`;
+    this.joins.push(` left join ${rows} ${name} on ${name}.${key} = ${mine}`);
+    return `${name}.${key} is not null`;
   }
 
   #member(listId: string): string {
@@ -405,10 +410,12 @@ class Writer {
     const mine = `${source.owner} = p.${source.ownedBy}`;
     if (atLeast === 1) return `exists (select from ${source.from} where ${mine} and ${where})`;
     const times = `count(distinct ${source.subject})`;
-    return this.#reach === 'everybody'
-      ? `p.${source.ownedBy} in (select ${source.owner} from ${source.from} where ${where}
-           group by ${source.owner} having ${times} >= ${this.#value(atLeast, 'int')})`
-      : `(select ${times} from ${source.from} where ${mine} and ${where}) >= ${this.#value(atLeast, 'int')}`;
+    const atLeastTimes = this.#value(atLeast, 'int');
+    if (this.#reach === 'few')
+      return `(select ${times} from ${source.from} where ${mine} and ${where}) >= ${atLeastTimes}`;
+    const owners = `(select ${source.owner} as owner from ${source.from} where ${where}
+      group by ${source.owner} having ${times} >= ${atLeastTimes})`;
+    return this.#found(owners, 'owner', `p.${source.ownedBy}`);
   }
 }
 
