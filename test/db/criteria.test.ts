@@ -8,13 +8,17 @@ import {
   readProspectFacts,
 } from '../../db/queries/criteria.ts';
 import { folded, ListsRefused } from '../../db/queries/criteriaSql.ts';
+import { setFlags } from '../../db/queries/flags.ts';
+import { gate } from '../../db/queries/gate.ts';
+import { type AttemptEnd, recordOutcome } from '../../db/queries/outcome.ts';
+import { unsubscribe } from '../../db/queries/unsubscribe.ts';
 import { type Criteria, parseCriteria } from '../../domain/criteria/criteria.ts';
 import { fold } from '../../domain/criteria/fold.ts';
 import { matches } from '../../domain/criteria/matches.ts';
 import { criteria as anyCriteria, person as anyPerson } from '../domain/criteria/arbitraries.ts';
 import { ago, CASES } from '../domain/criteria/cases.ts';
 import { CUSTOM_FIELDS, EMAILS, factsOf, LISTS, NOW, type Person } from '../domain/criteria/person.ts';
-import { createTestAccount, type TestAccount } from '../support/account.ts';
+import { createTestAccount, ORIGIN, type TestAccount, type TestSend } from '../support/account.ts';
 import { insertRows, place, prepareWorld } from './criteriaWorld.ts';
 
 let account: TestAccount;
@@ -104,6 +108,52 @@ describe('criteria in SQL', () => {
     expect(await readMatchingPage(db, criteria, NOW, null, 10)).toEqual([here]);
     expect(await filterMatching(db, criteria, NOW, [here, gone])).toEqual(new Set([here]));
     expect([...(await readProspectFacts(db, [here, gone], criteria, NOW)).keys()]).toEqual([here]);
+  });
+
+  it('finds in the history what attempts, reports and unsubscribing leave there', async () => {
+    const { db } = account;
+    const end: AttemptEnd = {
+      outcome: 'soft_bounce',
+      category: 'mailbox_full',
+      faultOurs: false,
+      holdsBack: false,
+      rule: 'test',
+      phase: 'rcpt',
+      replyCode: 452,
+      enhancedCode: '4.2.2',
+      replyText: 'mailbox full',
+      remoteHost: 'mx.example.net',
+      hintSeconds: null,
+      destination: 'relay:test:25',
+    };
+    const attempt = async (send: TestSend, outcome: AttemptEnd['outcome']) => {
+      const decision = await gate(db, { ...send, trigger: 'schedule', now: NOW });
+      if (decision.kind !== 'open') throw new Error(`the gate said ${decision.kind}`);
+      await recordOutcome(db, send, decision.attempt, { ...end, outcome }, NOW);
+    };
+    const names = ['full', 'fine', 'dead', 'left', 'refused'] as const;
+    const people = await Promise.all(names.map((name) => account.prospect(`history-${name}@example.net`)));
+    const [full, fine, dead, left, refused] = await Promise.all(people.map((person) => account.send(person)));
+    await attempt(full!, 'soft_bounce');
+    await attempt(fine!, 'delivered');
+    await attempt(dead!, 'hard_bounce');
+    await attempt(left!, 'delivered');
+    const way = { way: 'one_click' } as const;
+    await db.transaction((tx) => unsubscribe(tx, way, NOW, left!.sendId, { everything: true, listIds: [] }));
+    await db.transaction((tx) => setFlags(tx, ORIGIN, NOW, refused!.prospectId, { emailOptOut: true }));
+    expect((await gate(db, { ...refused!, trigger: 'schedule', now: NOW })).kind).not.toBe('open');
+
+    const ids = people.map(({ id }) => id);
+    const who = async (condition: object) => {
+      const { filter, code } = await byEveryWay(read({ happened: true, withinDays: 1, ...condition }), ids);
+      expect(code).toEqual(filter);
+      return filter.map((id) => names[ids.indexOf(id)]);
+    };
+    expect(await who({ history: 'sent' })).toEqual(['full', 'fine', 'dead', 'left']);
+    expect(await who({ history: 'soft_bounced' })).toEqual(['full']);
+    expect(await who({ history: 'delivered' })).toEqual(['fine', 'left']);
+    expect(await who({ history: 'hard_bounced' })).toEqual(['dead']);
+    expect(await who({ history: 'unsubscribed' })).toEqual(['left']);
   });
 
   it('takes test sends for nobody’s history, and a smart host that gave up for a soft bounce', async () => {
