@@ -58,7 +58,8 @@ describe('the document', () => {
       // What strangers sent is for administrators, as keys are.
       if (PUBLIC_PATHS.has(path) || path.startsWith('/api-keys') || path === '/inbound/{id}/content')
         continue;
-      const reads = method === 'get' || path.endsWith('/preview');
+      // Some questions are too long for a URL.
+      const reads = method === 'get' || /\/(?:preview|count|search)$/.test(path);
       expect([path, reads, operation['x-scope'] === 'read']).toEqual([path, reads, reads]);
     }
   });
