@@ -117,7 +117,11 @@ export function historySource(kind: HistoryKind): HistorySource {
         subject: 'e.at',
         at: 'e.at',
         emailId: 's.email_id',
-        listIds: ['s.list_id', `(e.after ->> 'listId')::uuid`],
+        // Guarded: a condition beside it need not be looked at first.
+        listIds: [
+          's.list_id',
+          `case when e.action = 'suppression.added' then (e.after ->> 'listId')::uuid end`,
+        ],
         automationId: OF_SEND,
       };
     case 'entered_automation':

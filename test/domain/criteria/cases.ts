@@ -158,6 +158,20 @@ export const CASES: readonly Case[] = [
     no: [custom('vip', true), nobodySpecial],
   },
   {
+    name: 'a value of another type than its field holds for nothing',
+    criteria: {
+      any: [
+        { field: 'custom.score', operator: 'lessThan', value: 100 },
+        { field: 'custom.score', operator: 'between', value: [0, 100] },
+        { field: 'custom.note', operator: 'equals', value: '5' },
+        { field: 'custom.note', operator: 'startsWith', value: '5' },
+        { field: 'custom.renewal', operator: 'before', value: '2026-01-01' },
+      ],
+    },
+    yes: [custom('score', 5), custom('note', '5'), custom('renewal', '2025-01-01')],
+    no: [custom('score', '5'), custom('score', true), custom('note', 5), custom('renewal', 5)],
+  },
+  {
     name: 'a choice in the spelling of its definition',
     criteria: { field: 'custom.plan', operator: 'equals', value: 'gold' },
     yes: [custom('plan', 'Gold')],
