@@ -64,19 +64,14 @@ export function endOfTransmission(
       };
     case 'refused': {
       const { reply, phase } = transmission;
-      const verdict = classifyReply({ reply, phase, recipientDomain: send.recipientDomain });
+      const { recipientDomain } = send;
+      const { speaker } = conversation;
       return {
-        outcome:
-          verdict.action === 'hard' ? 'hard_bounce' : verdict.action === 'soft' ? 'soft_bounce' : 'rejected',
-        category: verdict.category,
-        faultOurs: verdict.fault === 'ours',
-        holdsBack: verdict.fault === 'ours',
-        rule: verdict.rule,
+        ...judged(classifyReply({ reply, phase, recipientDomain, speaker })),
         phase,
         replyCode: reply.code,
         enhancedCode: reply.enhancedCode,
         replyText: reply.text,
-        hintSeconds: verdict.retryAfterSeconds,
         destination,
         remoteHost,
       };

@@ -140,6 +140,10 @@ async function attempt(
   const composed = await composer.compose(send);
   const conversation = await mailer.reserve(send.recipientDomain, signal);
   try {
+    if (!conversation.ready && conversation.busyMilliseconds !== undefined) {
+      const until = new Date(clock().getTime() + conversation.busyMilliseconds);
+      return await holdBack(db, send, input.run, clock(), until, 'rate_limit', conversation.detail);
+    }
     if (!conversation.ready && conversation.verdict === null) {
       const category = conversation.phase === 'auth' ? 'authentication' : 'relay_unavailable';
       const until = await raiseHold(db, clock(), destination, category, conversation.detail);
@@ -249,7 +253,8 @@ async function record(
     outcome: end.outcome,
     category: end.category,
     reply: [end.replyCode, end.enhancedCode].filter(Boolean).join(' ') || null,
-    text: shown(end.replyText, send),
+    // An acceptance says nothing that an operator looks for, and masking its text would cost every send a millisecond.
+    text: end.outcome === 'delivered' ? null : shown(end.replyText, send),
     remoteHost: end.remoteHost,
   };
   return after.state === 'waiting'

@@ -18,6 +18,8 @@ export interface Pace {
   readonly since: number;
   /** When the next message may begin, were all earlier ones spread evenly. */
   readonly nextTurn: number;
+  /** When the next one of those who were sent away may come back. */
+  readonly nextReturn: number;
 }
 
 /** What several servers say in the same breath is one complaint. */
@@ -28,10 +30,13 @@ const STEP_MS = 60_000;
 const STEPS = 20;
 /** Messages that were not sent in this time may be sent at once. */
 const BURST_MS = 5_000;
+/** Who is sent away comes back after no less, and no later than what a destination may need to recover. */
+const SOONEST_RETURN_MS = 5_000;
+const LATEST_RETURN_MS = 15 * 60_000;
 
 /** The pace towards a destination that nothing is known of. */
 export function startingPace(limits: PaceLimits, now: number): Pace {
-  return { ...limits, since: now, nextTurn: now };
+  return { ...limits, since: now, nextTurn: now, nextReturn: now };
 }
 
 /** The destination said that this is too much (421, 4.7.x): half as fast, though never a standstill. */
@@ -71,4 +76,20 @@ export function takeTurn(pace: Pace, now: number): { readonly wait: number; read
     wait: Math.max(0, turn - now),
     taken: { ...pace, nextTurn: turn + 60_000 / pace.messagesPerMinute },
   };
+}
+
+/**
+ * When somebody for whom there is no room now had better come back, in milliseconds: those who are sent away come back
+ * one after the other, as fast as messages may go, so that few of them are sent away twice.
+ *
+ * @param atLeast milliseconds
+ */
+export function takeReturn(
+  pace: Pace,
+  now: number,
+  atLeast: number,
+): { readonly wait: number; readonly taken: Pace } {
+  const at = Math.max(pace.nextReturn, now + Math.max(atLeast, SOONEST_RETURN_MS));
+  if (at > now + LATEST_RETURN_MS) return { wait: LATEST_RETURN_MS, taken: pace };
+  return { wait: at - now, taken: { ...pace, nextReturn: at + 60_000 / pace.messagesPerMinute } };
 }

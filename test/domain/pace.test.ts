@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { afterAccepted, type PaceLimits, slower, startingPace, takeTurn } from '../../domain/pace.ts';
+import {
+  afterAccepted,
+  type PaceLimits,
+  slower,
+  startingPace,
+  takeReturn,
+  takeTurn,
+} from '../../domain/pace.ts';
 
 const limits: PaceLimits = { connections: 10, messagesPerMinute: 600 };
 const SECOND = 1_000;
@@ -87,6 +94,19 @@ describe('turns', () => {
     let atOnce = 0;
     for (; takeTurn(pace, MINUTE).wait === 0; atOnce++) pace = takeTurn(pace, MINUTE).taken;
     expect(atOnce).toBe(6);
+  });
+
+  it('that are far off send people away, each to come back when it is theirs, within 15 minutes', () => {
+    let pace = startingPace({ connections: 1, messagesPerMinute: 60 }, 0);
+    const waits: number[] = [];
+    for (let count = 0; count < 1_000; count++) {
+      const { wait, taken } = takeReturn(pace, 0, 0);
+      waits.push(wait);
+      pace = taken;
+    }
+    expect(waits.slice(0, 4)).toEqual([5, 6, 7, 8].map((seconds) => seconds * SECOND));
+    expect(Math.max(...waits)).toBe(15 * MINUTE);
+    expect(takeReturn(startingPace(limits, 0), 0, 20 * SECOND).wait).toBe(20 * SECOND);
   });
 
   it('are not taken by asking', () => {

@@ -9,6 +9,7 @@ import {
   type PaceLimits,
   slower,
   startingPace,
+  takeReturn,
   takeTurn,
 } from '../../../domain/pace.ts';
 import type { OpenFailure } from '../../smtp/open.ts';
@@ -47,7 +48,6 @@ const FAILURE_HOLDS_MS = 30_000;
 const PROBE_AFTER_MS = 5_000;
 /** Who would have to wait longer for a turn is told to come back. */
 const LONGEST_TURN_MS = 10_000;
-const BUSY_MS = 5_000;
 /** Destinations remembered with their pace; those that nothing goes to are forgotten first. */
 const MOST_DESTINATIONS = 10_000;
 
@@ -105,12 +105,12 @@ class DirectMailer implements Mailer {
     const route = await orAborted(this.#routes.find(recipientDomain), signal);
     if (!route.found) return this.#none(recipientDomain, route.verdict, route.detail);
     const destination = this.#destinationFor(route);
-    if (destination.waiting >= this.#options.maxWaiting) return this.#busy(recipientDomain, BUSY_MS);
+    if (destination.waiting >= this.#options.maxWaiting) return this.#busy(recipientDomain, destination, 0);
 
     destination.waiting++;
     try {
       const turn = takeTurn(destination.pace, this.#clock());
-      if (turn.wait > LONGEST_TURN_MS) return this.#busy(recipientDomain, turn.wait);
+      if (turn.wait > LONGEST_TURN_MS) return this.#busy(recipientDomain, destination, turn.wait);
       destination.pace = turn.taken;
       if (turn.wait > 0) await orAborted(sleep(turn.wait, undefined, { ref: false }), signal);
       const acquired = await destination.pool.acquire(signal);
@@ -221,14 +221,15 @@ class DirectMailer implements Mailer {
     return { ready: false, verdict, destination, remoteHost: domain, phase: 'connect', reply: null, detail };
   }
 
-  #busy(domain: string, milliseconds: number): NoConversation {
-    const destination = this.destinationOf(domain);
+  #busy(domain: string, destination: Destination, atLeast: number): NoConversation {
+    const { wait, taken } = takeReturn(destination.pace, this.#clock(), atLeast);
+    destination.pace = taken;
     const detail = 'as much mail as it takes at a time is on its way to this destination';
     return {
       ready: false,
       verdict: null,
-      busyMilliseconds: milliseconds,
-      destination,
+      busyMilliseconds: Math.ceil(wait),
+      destination: this.destinationOf(domain),
       remoteHost: domain,
       phase: 'connect',
       reply: null,
