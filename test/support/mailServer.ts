@@ -14,6 +14,8 @@ export interface MailServer {
   readonly accepted: string[];
   /** Whole messages, in the same order. */
   readonly messages: string[];
+  /** What MAIL FROM was for each, in the same order. */
+  readonly senders: string[];
   /** How often each recipient was tried. */
   readonly tries: Map<string, number>;
   close(): Promise<void>;
@@ -23,6 +25,7 @@ export async function startMailServer(): Promise<MailServer> {
   let decide: (recipient: string, nth: number) => Answer = () => null;
   const accepted: string[] = [];
   const messages: string[] = [];
+  const senders: string[] = [];
   const tries = new Map<string, number>();
   const server = new SMTPServer({
     authOptional: true,
@@ -40,6 +43,7 @@ export async function startMailServer(): Promise<MailServer> {
       stream.on('data', (chunk: Buffer) => chunks.push(chunk));
       stream.on('end', () => {
         for (const { address } of session.envelope.rcptTo) accepted.push(address);
+        senders.push(session.envelope.mailFrom ? session.envelope.mailFrom.address : '');
         messages.push(Buffer.concat(chunks).toString('latin1'));
         done();
       });
@@ -55,6 +59,7 @@ export async function startMailServer(): Promise<MailServer> {
     },
     accepted,
     messages,
+    senders,
     tries,
     close: () => new Promise((resolve) => server.close(() => resolve())),
   };
