@@ -113,7 +113,9 @@ async function turn(kind: Kind): Promise<number> {
 
 for (const kind of Object.keys(kinds) as Kind[]) await turn(kind); // warm: caches, plans, connections
 for (let round = 1; round <= rounds; round += 1) {
-  for (const kind of Object.keys(kinds) as Kind[]) {
+  // Each goes first in its turn: the server slows down as its database grows.
+  const order = Object.keys(kinds) as Kind[];
+  for (const kind of [...order.slice(round % 3), ...order.slice(0, round % 3)]) {
     const took = await turn(kind);
     seconds[kind] += took;
     say(`round ${round}: ${kind} ${(workflows / took).toFixed(1)} a second`);
