@@ -253,7 +253,7 @@ async function record(
     outcome: end.outcome,
     category: end.category,
     reply: [end.replyCode, end.enhancedCode].filter(Boolean).join(' ') || null,
-    // An acceptance says nothing that an operator looks for, and masking its text would cost every send a millisecond.
+    // An acceptance says nothing that an operator looks for, and masking a text costs time for every send.
     text: end.outcome === 'delivered' ? null : shown(end.replyText, send),
     remoteHost: end.remoteHost,
   };
