@@ -133,12 +133,7 @@ export class ConfigError extends Error {
  * @throws ConfigError naming every variable that is missing or wrong.
  */
 export function loadConfig(env: Environment = process.env): Config {
-  const { HEED_SMTP_URL } = serviceVariables;
-  const isDirect = env.HEED_DELIVERY?.trim() === 'direct';
-  const value = read(
-    { ...serviceVariables, HEED_SMTP_URL: isDirect ? HEED_SMTP_URL.optional() : HEED_SMTP_URL },
-    env,
-  );
+  const value = read({ ...serviceVariables, ...smtpUrlVariable(env) }, env);
   return {
     database: { url: value.HEED_DATABASE_URL, poolSize: value.HEED_DATABASE_POOL_SIZE },
     temporal: {
@@ -151,40 +146,13 @@ export function loadConfig(env: Environment = process.env): Config {
       port: value.HEED_API_PORT,
       maxImportBytes: value.HEED_IMPORT_MAX_MEGABYTES * 1024 * 1024,
     },
-    smtp: {
-      relay: (!isDirect && value.HEED_SMTP_URL) || null,
-      maxConnections: value.HEED_SMTP_MAX_CONNECTIONS,
-      messagesPerConnection: value.HEED_SMTP_MESSAGES_PER_CONNECTION,
-      idleSeconds: value.HEED_SMTP_IDLE_SECONDS,
-      ehloName: value.HEED_EHLO_NAME,
-      provider: value.HEED_SMTP_PROVIDER ?? null,
-    },
-    direct: isDirect
-      ? {
-          maxConnections: value.HEED_DIRECT_MAX_CONNECTIONS,
-          perDestination: {
-            connections: value.HEED_DIRECT_CONNECTIONS,
-            messagesPerMinute: value.HEED_DIRECT_MESSAGES_PER_MINUTE,
-          },
-          tls: value.HEED_DIRECT_TLS,
-          ipVersions: value.HEED_DIRECT_IP_VERSIONS,
-          port: value.HEED_DIRECT_PORT,
-          allowPrivateAddresses: value.HEED_DIRECT_PRIVATE_ADDRESSES === 'allow',
-        }
-      : null,
-    dnsServers: value.HEED_DNS_SERVERS ?? null,
-    dkimKeys: value.HEED_DKIM_KEYS ?? [],
-    messageIdDomain: value.HEED_MESSAGE_ID_DOMAIN,
+    ...sendingOf(value),
     addressKey: value.HEED_ADDRESS_KEY,
-    returnDomain: value.HEED_RETURN_DOMAIN?.toLowerCase() ?? null,
     tokenKeys: value.HEED_TOKEN_KEYS,
     publicUrl: value.HEED_PUBLIC_URL.replace(/\/+$/, ''),
     unsubscribeMailbox: value.HEED_UNSUBSCRIBE_MAILBOX ?? null,
     inbound: {
-      listener:
-        value.HEED_INBOUND_PORT === undefined
-          ? null
-          : { host: value.HEED_INBOUND_HOST, port: value.HEED_INBOUND_PORT, tls: tlsOf(value) },
+      listener: listenerOf(value),
       abuseMailbox: value.HEED_ABUSE_MAILBOX ?? null,
       imap:
         value.HEED_IMAP_URL === undefined
@@ -203,6 +171,95 @@ export function loadConfig(env: Environment = process.env): Config {
     },
     logLevel: value.HEED_LOG_LEVEL,
   };
+}
+
+/** How mail leaves and who it says it is from: all that a check of a sending set-up looks at. */
+export interface SendingConfig
+  extends Pick<Config, 'smtp' | 'direct' | 'dnsServers' | 'dkimKeys' | 'messageIdDomain' | 'returnDomain'> {
+  readonly listener: Config['inbound']['listener'];
+  readonly tokenKeys: Config['tokenKeys'] | null;
+}
+
+const SENDING = z.object(serviceVariables).pick({
+  HEED_DELIVERY: true,
+  HEED_SMTP_URL: true,
+  HEED_SMTP_PROVIDER: true,
+  HEED_SMTP_MAX_CONNECTIONS: true,
+  HEED_SMTP_MESSAGES_PER_CONNECTION: true,
+  HEED_SMTP_IDLE_SECONDS: true,
+  HEED_DIRECT_MAX_CONNECTIONS: true,
+  HEED_DIRECT_CONNECTIONS: true,
+  HEED_DIRECT_MESSAGES_PER_MINUTE: true,
+  HEED_DIRECT_TLS: true,
+  HEED_DIRECT_IP_VERSIONS: true,
+  HEED_DIRECT_PORT: true,
+  HEED_DIRECT_PRIVATE_ADDRESSES: true,
+  HEED_DNS_SERVERS: true,
+  HEED_DKIM_KEYS: true,
+  HEED_EHLO_NAME: true,
+  HEED_MESSAGE_ID_DOMAIN: true,
+  HEED_RETURN_DOMAIN: true,
+  HEED_INBOUND_PORT: true,
+  HEED_INBOUND_HOST: true,
+  HEED_INBOUND_CERTIFICATE: true,
+  HEED_INBOUND_KEY: true,
+}).shape;
+
+/**
+ * What of the settings a check of the sending set-up needs; databases and servers need not be configured.
+ * @throws ConfigError naming every variable that is missing or wrong.
+ */
+export function loadSendingConfig(env: Environment = process.env): SendingConfig {
+  const tokenKeys = { HEED_TOKEN_KEYS: serviceVariables.HEED_TOKEN_KEYS.optional() };
+  const value = read({ ...SENDING, ...tokenKeys, ...smtpUrlVariable(env) }, env);
+  return { ...sendingOf(value), listener: listenerOf(value), tokenKeys: value.HEED_TOKEN_KEYS ?? null };
+}
+
+/** Direct delivery needs no smart host. */
+function smtpUrlVariable(env: Environment) {
+  const { HEED_SMTP_URL } = serviceVariables;
+  const isDirect = env.HEED_DELIVERY?.trim() === 'direct';
+  return { HEED_SMTP_URL: isDirect ? HEED_SMTP_URL.optional() : HEED_SMTP_URL };
+}
+
+type SendingValues = Omit<z.output<z.ZodObject<typeof SENDING>>, 'HEED_SMTP_URL'> & {
+  readonly HEED_SMTP_URL?: SmtpRelay | undefined;
+};
+
+function sendingOf(value: SendingValues): Omit<SendingConfig, 'listener' | 'tokenKeys'> {
+  return {
+    smtp: {
+      relay: (value.HEED_DELIVERY === 'relay' && value.HEED_SMTP_URL) || null,
+      maxConnections: value.HEED_SMTP_MAX_CONNECTIONS,
+      messagesPerConnection: value.HEED_SMTP_MESSAGES_PER_CONNECTION,
+      idleSeconds: value.HEED_SMTP_IDLE_SECONDS,
+      ehloName: value.HEED_EHLO_NAME,
+      provider: value.HEED_SMTP_PROVIDER ?? null,
+    },
+    direct:
+      value.HEED_DELIVERY === 'direct'
+        ? {
+            maxConnections: value.HEED_DIRECT_MAX_CONNECTIONS,
+            perDestination: {
+              connections: value.HEED_DIRECT_CONNECTIONS,
+              messagesPerMinute: value.HEED_DIRECT_MESSAGES_PER_MINUTE,
+            },
+            tls: value.HEED_DIRECT_TLS,
+            ipVersions: value.HEED_DIRECT_IP_VERSIONS,
+            port: value.HEED_DIRECT_PORT,
+            allowPrivateAddresses: value.HEED_DIRECT_PRIVATE_ADDRESSES === 'allow',
+          }
+        : null,
+    dnsServers: value.HEED_DNS_SERVERS ?? null,
+    dkimKeys: value.HEED_DKIM_KEYS ?? [],
+    messageIdDomain: value.HEED_MESSAGE_ID_DOMAIN,
+    returnDomain: value.HEED_RETURN_DOMAIN?.toLowerCase() ?? null,
+  };
+}
+
+function listenerOf(value: SendingValues): Config['inbound']['listener'] {
+  const { HEED_INBOUND_HOST: host, HEED_INBOUND_PORT: port } = value;
+  return port === undefined ? null : { host, port, tls: tlsOf(value) };
 }
 
 /**
