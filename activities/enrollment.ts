@@ -1,14 +1,18 @@
 import { performance } from 'node:perf_hooks';
-import { activityInfo } from '@temporalio/activity';
 import type { WebhookCaller } from '../adapters/callout/webhookCaller.ts';
 import type { Database } from '../db/connection.ts';
 import type { AddressHasher } from '../db/queries/addresses.ts';
 import { Programs } from '../db/queries/automations.ts';
-import { type AdvanceParts, advance, noteWebhook, readWebhookCall } from '../db/queries/enrollments.ts';
+import {
+  type AdvanceParts,
+  advance,
+  type NotedStep,
+  noteWebhook,
+  noteWebhookRetry,
+  readWebhookCall,
+} from '../db/queries/enrollments.ts';
+import { nextWebhookTry } from '../domain/automation/webhookRetry.ts';
 import type { EnrollmentState } from '../domain/automation/words.ts';
-
-/** Tries at a webhook, which the retry policy of the workflow's proxy spreads over about a day. */
-export const WEBHOOK_TRIES = 15;
 
 export interface EnrollmentInput {
   readonly enrollmentId: string;
@@ -18,10 +22,16 @@ export interface EnrollmentInput {
 }
 
 /** What the workflow does next. */
-export type Advanced =
+export type NextMove =
   | { readonly kind: 'wait'; readonly until: number | null; readonly reason: string }
   | { readonly kind: 'webhook'; readonly stepId: string }
   | { readonly kind: 'over'; readonly state: EnrollmentState | 'superseded' };
+
+export interface Advanced {
+  readonly next: NextMove;
+  /** The steps that were noted on the way, each as it is now. */
+  readonly noted: readonly NotedStep[];
+}
 
 /** Activities of one prospect's way through one automation. */
 export function createEnrollmentActivities(parts: {
@@ -38,18 +48,26 @@ export function createEnrollmentActivities(parts: {
      */
     async advanceEnrollment(input: EnrollmentInput): Promise<Advanced> {
       const clock = clockFrom(input.now);
+      const steps = new Map<string, NotedStep>();
       for (;;) {
-        const next = await advance(advancing, clock(), input.enrollmentId, input.run);
-        if (next.kind === 'wait') return { ...next, until: next.until?.getTime() ?? null };
-        if (next.kind !== 'on') return next;
+        const { next, noted } = await advance(advancing, clock(), input.enrollmentId, input.run);
+        for (const step of noted) steps.set(step.id, step);
+        if (next.kind === 'on') continue;
+        return {
+          next: next.kind === 'wait' ? { ...next, until: next.until?.getTime() ?? null } : next,
+          noted: [...steps.values()],
+        };
       }
     },
 
-    /** Calls a webhook; throws where another try is to follow, and notes the end of it else. */
+    /**
+     * Calls a webhook once and notes what came of it: that is the end of the step, or when the next try is. A worker that
+     * is lost meanwhile leaves no note, and the call is made again under the same id.
+     */
     async callWebhook(input: EnrollmentInput & { readonly stepId: string }): Promise<void> {
       const { enrollmentId, run, stepId } = input;
       const { db, callWebhook } = parts;
-      const now = clockFrom(input.now)();
+      const clock = clockFrom(input.now);
       const call = await readWebhookCall(db, advancing.programs, enrollmentId, run, stepId);
       if (call === null) return;
       const result = await callWebhook({
@@ -65,13 +83,11 @@ export function createEnrollmentActivities(parts: {
           prospectId: call.prospectId,
         },
       });
-      if (result.ok) {
-        await noteWebhook(db, now, enrollmentId, stepId, 'applied', `http_${result.status}`);
-      } else if (result.final || activityInfo().attempt >= WEBHOOK_TRIES) {
-        await noteWebhook(db, now, enrollmentId, stepId, 'skipped', result.reason);
-      } else {
-        throw new Error(`the webhook could not be called: ${result.reason}`);
-      }
+      const now = clock();
+      if (result.ok) return noteWebhook(db, now, enrollmentId, stepId, 'applied', `http_${result.status}`);
+      const next = result.final ? null : nextWebhookTry(call.tries + 1, now.getTime());
+      if (next === null) return noteWebhook(db, now, enrollmentId, stepId, 'skipped', result.reason);
+      await noteWebhookRetry(db, now, enrollmentId, stepId, result.reason, new Date(next));
     },
   };
 }

@@ -9,17 +9,28 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Advanced, EnrollmentActivities } from '../activities/enrollment.ts';
+import type { Advanced, EnrollmentActivities, NextMove } from '../activities/enrollment.ts';
 
 /** Something that it may wait for has happened: it looks again. More often than needed does no harm. */
 export const wakeEnrollment = defineSignal('wakeEnrollment');
-/** Where the enrollment stands; its steps are in the database. */
-export const enrollmentStanding = defineQuery<Advanced | null>('enrollmentStanding');
+/** Where the enrollment stands, and what became of each step since it was started or put back. */
+export const enrollmentStanding = defineQuery<EnrollmentStanding>('enrollmentStanding');
 
 export interface EnrollmentWorkflowInput {
   readonly enrollmentId: string;
   /** Which workflow run of the enrollment this is: 1, or more after it was put back or its workflow was lost. */
   readonly run: number;
+  /** What an earlier run, whose history had grown too long, had to show. */
+  readonly steps?: readonly Step[];
+}
+
+type Step = Advanced['noted'][number];
+
+export interface EnrollmentStanding {
+  /** Step ids and codes, in the order in which they were come to. */
+  readonly steps: readonly Step[];
+  /** `null` until the first steps were taken. */
+  readonly next: NextMove | null;
 }
 
 const { advanceEnrollment } = proxyLocalActivities<EnrollmentActivities>({
@@ -35,8 +46,8 @@ const { advanceEnrollment } = proxyLocalActivities<EnrollmentActivities>({
 const { callWebhook } = proxyActivities<EnrollmentActivities>({
   // The caller gives up after ten seconds.
   startToCloseTimeout: '30 seconds',
-  // 15 tries over about a day (the activity counts them); faults of ours beyond that are tried on.
-  retry: { initialInterval: '10 seconds', backoffCoefficient: 2.3, maximumInterval: '4 hours' },
+  // A receiver in trouble is a result, after which the workflow waits. Only faults throw (database down, worker lost).
+  retry: { initialInterval: '500 milliseconds', backoffCoefficient: 2, maximumInterval: '30 seconds' },
 });
 
 /**
@@ -45,28 +56,31 @@ const { callWebhook } = proxyActivities<EnrollmentActivities>({
  */
 export async function enrollment(
   input: EnrollmentWorkflowInput,
-): Promise<{ state: Extract<Advanced, { kind: 'over' }>['state'] }> {
+): Promise<{ state: Extract<NextMove, { kind: 'over' }>['state'] }> {
   const { enrollmentId, run } = input;
+  const steps = new Map((input.steps ?? []).map((step) => [step.id, step]));
   let woken = false;
-  let standing: Advanced | null = null;
+  let standing: NextMove | null = null;
   setHandler(wakeEnrollment, () => {
     woken = true;
   });
-  setHandler(enrollmentStanding, () => standing);
+  setHandler(enrollmentStanding, () => ({ steps: [...steps.values()], next: standing }));
 
   for (;;) {
     woken = false;
-    standing = await advanceEnrollment({ enrollmentId, run, now: Date.now() });
-    if (standing.kind === 'over') return { state: standing.state };
-    if (standing.kind === 'webhook') {
-      await callWebhook({ enrollmentId, run, stepId: standing.stepId, now: Date.now() });
+    const advanced = await advanceEnrollment({ enrollmentId, run, now: Date.now() });
+    for (const step of advanced.noted) steps.set(step.id, step);
+    const next = advanced.next;
+    standing = next;
+    setCurrentDetails(detailsOf([...steps.values()], next));
+    if (next.kind === 'over') return { state: next.state };
+    if (next.kind === 'webhook') {
+      await callWebhook({ enrollmentId, run, stepId: next.stepId, now: Date.now() });
       continue;
     }
-    const { until, reason } = standing;
-    setCurrentDetails(until === null ? `Waiting: ${reason}` : `Waiting: ${reason}, until ${iso(until)}`);
-    const due = await wakeOrTime(() => woken, until);
+    const due = await wakeOrTime(() => woken, next.until);
     if (due === 'time' && workflowInfo().continueAsNewSuggested)
-      await continueAsNew<typeof enrollment>(input);
+      await continueAsNew<typeof enrollment>({ enrollmentId, run, steps: [...steps.values()] });
   }
 }
 
@@ -78,6 +92,17 @@ async function wakeOrTime(woken: () => boolean, until: number | null): Promise<'
   return (await condition(woken, Math.max(1, until - Date.now()), { summary: 'wait' })) ? 'woken' : 'time';
 }
 
-function iso(at: number): string {
-  return new Date(at).toISOString();
+/** What the Temporal UI shows, in Markdown: one line a step, and what comes next. */
+function detailsOf(steps: readonly Step[], next: NextMove): string {
+  const lines = steps.map(
+    ({ id, state, reason }) => `- ${id}: ${state}${reason === null ? '' : ` (${reason})`}`,
+  );
+  return [...lines, '', ahead(next)].join('\n');
+}
+
+function ahead(next: NextMove): string {
+  if (next.kind === 'over') return `Over: ${next.state}`;
+  if (next.kind === 'webhook') return `Calling the webhook ${next.stepId}`;
+  if (next.until === null) return `Waiting: ${next.reason}`;
+  return `Waiting: ${next.reason}, until ${new Date(next.until).toISOString()}`;
 }

@@ -21,6 +21,13 @@ import { updateProspect } from './prospects.ts';
 import { cancelSendsOfEnrollment, createSend } from './sends.ts';
 import { readSettings } from './settings.ts';
 
+/** A step as its note now says; reasons that are more than a code are left out. */
+export interface NotedStep {
+  readonly id: string;
+  readonly state: StepState;
+  readonly reason: string | null;
+}
+
 /** How far one step, or as many as can be taken at once, brought an enrollment. */
 export type Advance =
   /** The next step can be taken at once. */
@@ -46,7 +53,8 @@ const LOCK = prepared('lock_enrollment', 'select 1 from enrollment where id = $1
 const READ = prepared(
   'enrollment_to_advance',
   `select e.id, e.automation_id, e.version, e.prospect_id, e.state, e.position, e.run, a.state as automation_state, a.name as automation_name,
-     p.deleted_at is not null as prospect_gone, p.time_zone, s.state as step_state, s.reason as step_reason, s.begun_at
+     p.deleted_at is not null as prospect_gone, p.time_zone, s.state as step_state, s.reason as step_reason, s.begun_at,
+     s.waiting_until, s.tries
    from enrollment e join automation a on a.id = e.automation_id join prospect p on p.id = e.prospect_id
    left join enrollment_step s on s.enrollment_id = e.id and s.step_id = e.position
    where e.id = $1`,
@@ -80,6 +88,8 @@ interface Row extends Record<string, unknown> {
   step_state: StepState | null;
   step_reason: string | null;
   begun_at: Date | null;
+  waiting_until: Date | null;
+  tries: number | null;
 }
 
 /** Whether an enrollment still has somewhere to go. */
@@ -92,13 +102,14 @@ export function isUnfinished(state: EnrollmentState): boolean {
  * applied once whatever crashes or is done twice.
  *
  * @param run the workflow run that asks
+ * @returns what comes next, and the steps that were noted on the way
  */
 export async function advance(
   parts: AdvanceParts,
   now: Date,
   enrollmentId: string,
   run: number,
-): Promise<Advance> {
+): Promise<{ next: Advance; noted: readonly NotedStep[] }> {
   return parts.db.transaction(async (tx) => {
     const [of] = await tx.query<{ prospect_id: string }>(PROSPECT_OF, [enrollmentId]);
     if (of === undefined) throw new Error(`there is no enrollment ${enrollmentId}`);
@@ -110,19 +121,22 @@ export async function advance(
     ]);
     const enrollment = row!;
     if (enrollment.prospect_id !== of.prospect_id) throw new Restart('the prospect was merged meanwhile');
-    if (enrollment.run !== run) return { kind: 'over', state: 'superseded' };
-    if (!isUnfinished(enrollment.state)) return { kind: 'over', state: enrollment.state };
+    if (enrollment.run !== run) return { next: { kind: 'over', state: 'superseded' }, noted: [] };
+    if (!isUnfinished(enrollment.state))
+      return { next: { kind: 'over', state: enrollment.state }, noted: [] };
     const { definition, program } = await parts.programs.read(
       tx,
       enrollment.automation_id,
       enrollment.version,
     );
-    return new Taking(parts, tx, now, enrollment, definition, program).take();
+    const taking = new Taking(parts, tx, now, enrollment, definition, program);
+    return { next: await taking.take(), noted: taking.noted };
   });
 }
 
 /** One step of one enrollment, within its transaction. */
 class Taking {
+  readonly noted: NotedStep[] = [];
   readonly #parts: AdvanceParts;
   readonly #tx: Transaction;
   readonly #now: Date;
@@ -158,6 +172,9 @@ class Taking {
     if (automation === 'stopped') return this.#end('stopped', 'automation_stopped');
     if (position === null) return this.#end('done', null);
     if (automation !== 'active') return this.#suspend(position);
+    // Resumed: it may go on waiting here for long.
+    if (this.#row.state === 'suspended')
+      await this.#tx.query(MOVE, [this.#row.id, position, 'running', null, null]);
     const place = this.#program.steps.get(position);
     if (place === undefined) throw new Error(`there is no step ${position}`);
     const { step_state: state, step_reason: reason } = this.#row;
@@ -196,9 +213,17 @@ class Taking {
         return this.#apply(step, branch, branch);
       }
       case 'webhook':
-        await this.#note(step.id, 'waiting', 'webhook', null);
-        return { kind: 'webhook', stepId: step.id };
+        return this.#callWebhook(step);
     }
+  }
+
+  /** The call itself is made outside of any transaction; while its receiver is in trouble, it waits for the next try. */
+  async #callWebhook(step: Step): Promise<Advance> {
+    const { tries, step_reason: reason, waiting_until: until } = this.#row;
+    if (tries !== null && tries > 0 && until !== null && until > this.#now)
+      return this.#holdBack(step, reason!, until.getTime());
+    await this.#note(step.id, 'waiting', 'webhook', null);
+    return { kind: 'webhook', stepId: step.id };
   }
 
   async #wait(step: Step & WaitFor): Promise<Advance> {
@@ -337,8 +362,12 @@ class Taking {
 
   async #note(stepId: string, state: StepState, reason: string | null, until: Date | null): Promise<void> {
     await this.#tx.query(NOTE, [this.#row.id, stepId, state, reason, until, this.#now]);
+    // It is shown in Temporal, where nothing personal belongs; a person may have given a reason in words.
+    this.noted.push({ id: stepId, state, reason: reason !== null && CODE.test(reason) ? reason : null });
   }
 }
+
+const CODE = /^\w+$/;
 
 const SUSPEND_STEPS = plain(
   `update enrollment_step set state = 'suspended', at = $2 where enrollment_id = $1 and state = 'waiting'`,
@@ -382,10 +411,12 @@ export interface WebhookCall {
   readonly automationId: string;
   readonly prospectId: string;
   readonly stepId: string;
+  /** How often it was called before. */
+  readonly tries: number;
 }
 
 const WEBHOOK = plain(`
-  select e.automation_id, e.version, e.prospect_id, a.webhook_secret from enrollment e
+  select e.automation_id, e.version, e.prospect_id, a.webhook_secret, s.tries from enrollment e
   join automation a on a.id = e.automation_id
   join enrollment_step s on s.enrollment_id = e.id and s.step_id = e.position
   where e.id = $1 and e.run = $2 and e.position = $3 and e.state = 'running' and a.state = 'active' and s.state = 'waiting'`);
@@ -403,6 +434,7 @@ export async function readWebhookCall(
     version: number;
     prospect_id: string;
     webhook_secret: string;
+    tries: number;
   }>(WEBHOOK, [enrollmentId, run, stepId]);
   if (row === undefined) return null;
   const { program } = await programs.read(on, row.automation_id, row.version);
@@ -414,12 +446,16 @@ export async function readWebhookCall(
     automationId: row.automation_id,
     prospectId: row.prospect_id,
     stepId,
+    tries: row.tries,
   };
 }
 
 const WEBHOOK_CALLED = plain(`
-  update enrollment_step set state = $3, reason = $4, waiting_until = null, at = $5
+  update enrollment_step set state = $3, reason = $4, waiting_until = null, tries = tries + 1, at = $5
   where enrollment_id = $1 and step_id = $2 and state in ('waiting', 'suspended')`);
+const WEBHOOK_TO_BE_TRIED = plain(`
+  update enrollment_step set reason = $3, waiting_until = $4, tries = tries + 1, at = $5
+  where enrollment_id = $1 and step_id = $2 and state = 'waiting'`);
 
 /** Notes how the call of a webhook ended. Told twice, the first answer stays. */
 export async function noteWebhook(
@@ -431,4 +467,16 @@ export async function noteWebhook(
   reason: string,
 ): Promise<void> {
   await on.query(WEBHOOK_CALLED, [enrollmentId, stepId, state, reason, now]);
+}
+
+/** Notes when a webhook is called again, and why. */
+export async function noteWebhookRetry(
+  on: Session,
+  now: Date,
+  enrollmentId: string,
+  stepId: string,
+  reason: string,
+  until: Date,
+): Promise<void> {
+  await on.query(WEBHOOK_TO_BE_TRIED, [enrollmentId, stepId, reason, until, now]);
 }

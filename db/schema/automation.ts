@@ -108,6 +108,8 @@ export const enrollmentStep = pgTable(
     /** What it waits for, why it was skipped, or which way an if/else went. */
     reason: text('reason'),
     waitingUntil: at('waiting_until'),
+    /** How often a webhook was called. */
+    tries: integer('tries').notNull().default(0),
     begunAt: at('begun_at').notNull(),
     at: at('at').notNull(),
   },
