@@ -2,7 +2,8 @@ import type { SendOutcome, SendState } from './words.ts';
 
 /**
  * What can be learnt about a send after its message was handed over. `gave_up`: somebody on the way stopped trying,
- * the address is not dead. `none`: not about a delivery (out of office, delay notice) or not understood.
+ * the address is not dead. `unsubscribe`: the recipient said no by a link of the provider's own. `none`: not about a
+ * delivery (out of office, delay notice) or not understood.
  */
 export const DELIVERY_EVENT_KINDS = [
   'delivered',
@@ -10,6 +11,7 @@ export const DELIVERY_EVENT_KINDS = [
   'gave_up',
   'rejected',
   'complaint',
+  'unsubscribe',
   'none',
 ] as const;
 export type DeliveryEventKind = (typeof DELIVERY_EVENT_KINDS)[number];
@@ -21,6 +23,7 @@ const EVIDENCE: Readonly<Record<DeliveryEventKind, SendOutcome | null>> = {
   gave_up: 'exhausted',
   rejected: 'rejected',
   complaint: 'delivered',
+  unsubscribe: null,
   none: null,
 };
 

@@ -13,7 +13,7 @@ export const INBOUND_SOURCES = [
 ] as const;
 export type InboundSource = (typeof INBOUND_SOURCES)[number];
 
-/** `failed`: it could not be read, is kept, and is not tried again. */
+/** `failed`: it could not be read, is kept, and is tried again only when a person asks for it. */
 export const INBOUND_STATES = ['received', 'applied', 'failed'] as const;
 export type InboundState = (typeof INBOUND_STATES)[number];
 

@@ -12,8 +12,8 @@ const Request = z.object({
   }),
   'event-data': z.looseObject({ event: z.string().max(100) }),
 });
-/** Events about deliveries; opens, clicks and the like are not kept. */
-const KEPT = new Set(['failed', 'delivered', 'complained', 'rejected']);
+/** Events about deliveries, and no's; opens, clicks and the like are not kept. */
+const KEPT = new Set(['failed', 'delivered', 'complained', 'rejected', 'unsubscribed']);
 
 /**
  * Mailgun signs its timestamp and its token, but not the event: whoever saw one request could sign any other with it. So
@@ -88,6 +88,9 @@ function judge(event: Event): ProviderFinding {
       return stated('delivered', 'mailgun delivered');
     case 'complained':
       return stated('complaint', 'mailgun complained');
+    // Mailgun's own link, from the domain, a tag or a mailing list of its. These are none of our lists.
+    case 'unsubscribed':
+      return stated('unsubscribe', 'mailgun unsubscribed');
     case 'rejected':
       return stated('rejected', 'mailgun rejected', {
         category: 'content',

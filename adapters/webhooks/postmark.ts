@@ -5,8 +5,8 @@ import { judgeFailure, type ProviderFinding, stated } from './judge.ts';
 import { parseJson, textOf, type Webhook, type WebhookDecision } from './webhook.ts';
 
 const Request = z.looseObject({ RecordType: z.string().max(100) });
-/** Events about deliveries; opens, clicks and the like are not kept. */
-const KEPT = new Set(['Bounce', 'SpamComplaint', 'Delivery']);
+/** Events about deliveries, and no's; opens, clicks and the like are not kept. */
+const KEPT = new Set(['Bounce', 'SpamComplaint', 'Delivery', 'SubscriptionChange']);
 
 /**
  * Postmark signs nothing: it sends the user name and password that stand in the address of the webhook, over HTTPS.
@@ -43,6 +43,9 @@ const Stored = z.object({
   Type: text,
   Description: text,
   Details: text,
+  SuppressSending: z.boolean().nullish(),
+  SuppressionReason: text,
+  Origin: text,
   /** What Heed sets in the header X-PM-Metadata-heed_send. Postmark's MessageID is its own. */
   Metadata: z.object({ heed_send: text }).nullish().catch(null),
 });
@@ -58,12 +61,31 @@ export function readPostmark(content: Uint8Array): Finding[] {
   return [{ ...judge(record), sendIds: sendId ? [sendId] : [], messageIds: [] }];
 }
 
-function judge({ RecordType, Type, Description, Details }: z.infer<typeof Stored>): ProviderFinding {
+function judge(record: z.infer<typeof Stored>): ProviderFinding {
+  const { RecordType, Type, Description, Details } = record;
   if (RecordType === 'Delivery')
     return stated('delivered', 'postmark Delivery', { diagnostic: Details ?? null });
   if (RecordType === 'SpamComplaint') return stated('complaint', 'postmark SpamComplaint');
   if (RecordType === 'Bounce') return bounced(Type ?? '', Details || Description || null);
+  if (RecordType === 'SubscriptionChange') return subscriptionChanged(record);
   return stated('none', `postmark ${RecordType}`);
+}
+
+/**
+ * A no of the recipient counts, and a complaint. A bounce is told by its own record, with the words that it is weighed
+ * by; what a person did at Postmark is no word of the recipient; and a no is taken back with us alone.
+ * https://postmarkapp.com/developer/webhooks/subscription-change-webhook
+ */
+function subscriptionChanged({
+  SuppressSending,
+  SuppressionReason,
+  Origin,
+}: z.infer<typeof Stored>): ProviderFinding {
+  if (SuppressSending !== true) return stated('none', 'postmark SubscriptionChange/reactivated');
+  const rule = `postmark SubscriptionChange/${SuppressionReason ?? 'no reason'}/${Origin ?? 'unknown'}`;
+  if (SuppressionReason === 'SpamComplaint') return stated('complaint', rule);
+  const isNo = Origin === 'Recipient' && SuppressionReason !== 'HardBounce';
+  return stated(isNo ? 'unsubscribe' : 'none', rule);
 }
 
 /**

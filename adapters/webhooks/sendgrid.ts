@@ -6,8 +6,16 @@ import { isTimely, parseJson, textOf, type Webhook, type WebhookDecision } from 
 
 /** SendGrid posts up to 768 KB; more events than any such batch has. */
 const MOST_EVENTS = 10_000;
-/** Events about deliveries; opens, clicks and the like are not kept. */
-const KEPT = new Set(['bounce', 'dropped', 'delivered', 'deferred', 'spamreport']);
+/** Events about deliveries, and no's; opens, clicks and the like are not kept. */
+const KEPT = new Set([
+  'bounce',
+  'dropped',
+  'delivered',
+  'deferred',
+  'spamreport',
+  'unsubscribe',
+  'group_unsubscribe',
+]);
 const Batch = z
   .array(z.looseObject({ event: z.string().max(100), sg_event_id: z.string().min(1).max(200) }))
   .max(MOST_EVENTS);
@@ -81,6 +89,10 @@ function judge({ event, reason, response, status, type }: z.infer<typeof Event>)
       return stated('none', 'sendgrid deferred', { diagnostic, status: enhancedCode(status) });
     case 'spamreport':
       return stated('complaint', 'sendgrid spamreport');
+    // SendGrid's own link, from all mail or from one of its groups. Its groups are none of our lists.
+    case 'unsubscribe':
+    case 'group_unsubscribe':
+      return stated('unsubscribe', `sendgrid ${event}`);
     case 'bounce': {
       const rule = `sendgrid bounce/${type ?? 'bounce'}`;
       const judged = judgeFailure({

@@ -80,15 +80,16 @@ export function unsubscribePages(
     const standing = sendId === null ? null : await readSubscription(db, sendId);
     return sendId === null || standing === null ? null : { sendId, standing };
   };
-  const change = (c: Context<PublicEnv>, way: RecipientsWay['way'], what: Change) =>
+  const change = <R>(c: Context<PublicEnv>, way: RecipientsWay['way'], what: Change<R>) =>
     db.transaction((tx) => what(tx, { way, requestId: c.get('requestId') }, now()));
 
   /** Again and again 200, without a redirect (RFC 8058 section 3.2): whoever is unsubscribed already stays so. */
   const oneClick = async (c: Context<PublicEnv>) => {
     const sendId = tokens.read('link', c.req.param('token') ?? '');
     if (sendId === null) return invalid(c);
-    const found = await change(c, 'one_click', (tx, by, at) => unsubscribeInOneStep(tx, by, at, sendId));
-    return found ? c.text(`${c.get('reader').messages.oneClick}\n`, 200, headersOf(c)) : invalid(c);
+    const result = await change(c, 'one_click', (tx, by, at) => unsubscribeInOneStep(tx, by, at, sendId));
+    if (result === 'unmatched') return invalid(c);
+    return c.text(`${c.get('reader').messages.oneClick}\n`, 200, headersOf(c));
   };
 
   const open = (step: Step) => async (c: Context<PublicEnv>) => {
@@ -158,7 +159,7 @@ const BACK: Step = {
   done: () => 'takenBack',
 };
 
-type Change = (tx: Transaction, by: RecipientsWay, at: Date) => Promise<boolean>;
+type Change<R> = (tx: Transaction, by: RecipientsWay, at: Date) => Promise<R>;
 
 /** RFC 8058 section 3.1: exactly this pair; letter case is forgiven. */
 function isOneClick(form: URLSearchParams | FormData): boolean {

@@ -1,6 +1,12 @@
 import { OpenAPIHono, z } from '@hono/zod-openapi';
 import { collectMessage, messageKey } from '../../adapters/inbound/collect.ts';
-import { readInbound, readInboundContent, searchInbound, storeInbound } from '../../db/queries/inbound.ts';
+import {
+  readInbound,
+  readInboundContent,
+  retryInbound,
+  searchInbound,
+  storeInbound,
+} from '../../db/queries/inbound.ts';
 import { INBOUND_MAX_OCTETS } from '../../domain/inbound.ts';
 import type { Api, ApiDeps, ApiEnv } from '../context.ts';
 import { given } from '../given.ts';
@@ -91,6 +97,18 @@ const content = operation('admin', ['not-found'], {
   },
 });
 
+const retry = operation('write', ['not-found', 'conflict'], {
+  method: 'post',
+  path: '/inbound/{id}/retry',
+  operationId: 'retryInbound',
+  tags,
+  summary: 'Try again what could not be read',
+  description:
+    'For an item with `state: failed`, once what stood in the way was mended, as by a newer version of Heed. It is read and applied as it came in.',
+  request: { params: idPath },
+  responses: { 202: jsonAnswer(InboundSchema, 'It will be applied.') },
+});
+
 export function inboundRoutes({ db, now }: ApiDeps): Api {
   const api = new OpenAPIHono<ApiEnv>();
 
@@ -128,6 +146,14 @@ export function inboundRoutes({ db, now }: ApiDeps): Api {
     const item = await readInbound(db, c.req.valid('param').id);
     if (item === null) throw notFound('inbound item');
     return c.json(inboundView(item), 200);
+  });
+
+  api.openapi(retry, async (c) => {
+    const { id } = c.req.valid('param');
+    const result = await db.transaction((tx) => retryInbound(tx, now(), id));
+    if (result === 'not_found') throw notFound('inbound item');
+    if (result === 'not_failed') throw new ApiProblem('conflict', 'Only an item that failed is tried again.');
+    return c.json(inboundView((await readInbound(db, id))!), 202);
   });
 
   api.openapi(content, async (c) => {

@@ -14,7 +14,7 @@ const DeliveryEventSchema = z
     n: z.int(),
     kind: z.enum(DELIVERY_EVENT_KINDS).openapi({
       description:
-        '`gave_up`: somebody on the way stopped trying. `none`: not about a delivery, or not understood.',
+        '`gave_up`: somebody on the way stopped trying. `unsubscribe`: the recipient said no by a link of the provider’s own. `none`: not about a delivery, or not understood.',
     }),
     category: z.enum(CATEGORIES).nullable(),
     faultOurs: z.boolean().openapi({ description: 'A fault of ours, never counted against the address.' }),

@@ -1,5 +1,6 @@
 import type { Category } from '../../domain/bounce/verdict.ts';
 import { type DeliveryEventKind, outcomeAfterEvent } from '../../domain/deliveryEvent.ts';
+import type { EventResult } from '../../domain/inbound.ts';
 import type { Origin, SendOutcome } from '../../domain/words.ts';
 import { plain, type Transaction } from '../connection.ts';
 import { addAuditEntries } from './audit.ts';
@@ -9,6 +10,7 @@ import { addToOutbox, sendAggregate } from './outbox.ts';
 import { applySoftBounceLimit } from './outcome.ts';
 import { readSettings } from './settings.ts';
 import { addSuppressionsLocked, type SuppressionEntry } from './suppressions.ts';
+import { unsubscribeInOneStep } from './unsubscribe.ts';
 
 /** What was understood about one send. */
 export interface DeliveryEvent {
@@ -19,8 +21,6 @@ export interface DeliveryEvent {
   readonly faultOurs: boolean;
 }
 
-export type AppliedEvent = 'applied' | 'no_change' | 'unmatched';
-
 const SEND = plain('select prospect_id, address_id, recipient_domain from send where id = $1');
 const FINISH = plain(`
   update send set state = 'final', outcome = $2, outcome_reason = $3, fault_ours = $4,
@@ -30,7 +30,7 @@ const FINISH = plain(`
 /**
  * Applies what was learnt about a send after it had left: its outcome, the suppression of its address, the flags. Any
  * order and any repetition of the same events ends the same. The address is the send's own (I4), never one that a
- * report names.
+ * report names. A no holds for the person, as every other no does.
  *
  * @returns `unmatched` where there is no such send
  */
@@ -38,7 +38,10 @@ export async function applyDeliveryEvent(
   tx: Transaction,
   now: Date,
   event: DeliveryEvent,
-): Promise<AppliedEvent> {
+): Promise<EventResult> {
+  if (event.kind === 'unsubscribe') {
+    return unsubscribeInOneStep(tx, { way: 'unsubscribe_link', reason: 'provider' }, now, event.sendId);
+  }
   const [known] = await tx.query<{ prospect_id: string; address_id: string; recipient_domain: string }>(
     SEND,
     [event.sendId],

@@ -62,10 +62,12 @@ export async function storeInbound(tx: Transaction, now: Date, item: NewInbound)
     const [known] = await tx.query<{ id: string }>(BY_KEY, [item.source, item.dedupeKey]);
     return { id: known!.id, isNew: false };
   }
-  await addToOutbox(tx, now, [
-    { aggregate: `inbound:${id}`, message: { type: 'applyInbound', inboundId: id } },
-  ]);
+  await addToOutbox(tx, now, [applyEntry(id)]);
   return { id, isNew: true };
+}
+
+function applyEntry(id: string) {
+  return { aggregate: `inbound:${id}`, message: { type: 'applyInbound' as const, inboundId: id } };
 }
 
 const CONTENT = plain('select content from inbound where id = $1');
@@ -126,6 +128,27 @@ export async function applyInbound(
     if (!isRefusedData(error)) throw error;
     await db.query(FAILED, [inboundId, reasonOf(error), now]);
   }
+}
+
+const TRY_AGAIN = plain(
+  `update inbound set state = 'received', failure = null, applied_at = null where id = $1 and state = 'failed' returning id`,
+);
+const EXISTS = plain('select 1 from inbound where id = $1');
+
+/**
+ * Has what could not be read or applied tried again, as it came: after a fault of ours was mended.
+ *
+ * @returns `not_failed` also where it waits already
+ */
+export async function retryInbound(
+  tx: Transaction,
+  now: Date,
+  id: string,
+): Promise<'done' | 'not_failed' | 'not_found'> {
+  const [again] = await tx.query(TRY_AGAIN, [id]);
+  if (again === undefined) return (await tx.query(EXISTS, [id])).length > 0 ? 'not_failed' : 'not_found';
+  await addToOutbox(tx, now, [applyEntry(id)]);
+  return 'done';
 }
 
 async function applyFinding(

@@ -1,3 +1,4 @@
+import type { EventResult } from '../../domain/inbound.ts';
 import { type Choice, type ListStanding, oneStepChoice, type Standing } from '../../domain/unsubscribing.ts';
 import type { OneClickScope, Origin } from '../../domain/words.ts';
 import { plain, type Session, type Transaction } from '../connection.ts';
@@ -8,6 +9,8 @@ import { addSuppressionsLocked, removeSuppressions, type SuppressionEntry } from
 export interface RecipientsWay {
   readonly way: Extract<Origin['way'], 'unsubscribe_link' | 'one_click' | 'unsubscribe_mail'>;
   readonly requestId?: string;
+  /** What there is to say about it, in codes: `provider` where it came by a link of the mail provider's own. */
+  readonly reason?: string;
 }
 
 /** How the person stands that a send went to, and what a page about it has to say. */
@@ -131,19 +134,19 @@ export async function unsubscribe(
 /**
  * Unsubscribes in one step, where no page asks what from: the account's setting says it (RFC 8058, RFC 2369).
  *
- * @returns false where there is no such send
+ * @returns `unmatched` where there is no such send
  */
 export async function unsubscribeInOneStep(
   tx: Transaction,
   recipient: RecipientsWay,
   now: Date,
   sendId: string,
-): Promise<boolean> {
+): Promise<EventResult> {
   const person = await lockPerson(tx, sendId);
-  if (person === null) return false;
+  if (person === null) return 'unmatched';
   const choice = oneStepChoice(person.oneClickScope, person.listId);
-  await add(tx, originOf(recipient, person, sendId), now, person, choice);
-  return true;
+  const added = await add(tx, originOf(recipient, person, sendId), now, person, choice);
+  return added > 0 ? 'applied' : 'no_change';
 }
 
 /**
@@ -173,9 +176,9 @@ async function add(
   now: Date,
   person: Person,
   choice: Choice,
-): Promise<void> {
+): Promise<number> {
   const entries = entriesOf(person.addressIds, choice);
-  if (entries.length > 0) await addSuppressionsLocked(tx, origin, now, entries);
+  return entries.length === 0 ? 0 : addSuppressionsLocked(tx, origin, now, entries);
 }
 
 /** Locks every record and address of the person; who changed meanwhile is read and locked anew. */
@@ -198,5 +201,5 @@ function entriesOf(addressIds: readonly string[], choice: Choice): SuppressionEn
 
 function originOf(recipient: RecipientsWay, person: Person, sendId: string): Origin {
   // A test send is no part of anybody's history.
-  return { ...recipient, actor: 'recipient', reason: null, ...(!person.test && { sendId }) };
+  return { reason: null, ...recipient, actor: 'recipient', ...(!person.test && { sendId }) };
 }

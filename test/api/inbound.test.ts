@@ -111,6 +111,48 @@ describe('POST /inbound/messages', () => {
   });
 });
 
+describe('POST /inbound/{id}/retry', () => {
+  const retry = (id: string, scope: Scope = 'write') =>
+    api.call('POST', `/inbound/${id}/retry`, undefined, { authorization: `Bearer ${keys[scope]}` });
+
+  it('I7 what could not be read is read again as it came, once it can be, and applied once', async () => {
+    const send = await account.send(await account.prospect('api-again@example.net'));
+    const recipient = testReturnPath.of(send.sendId);
+    const { body } = await hand(dsn({}), `?recipient=${encodeURIComponent(recipient)}`);
+    const failing = async () => {
+      throw new Error('no such charset');
+    };
+    await applyInbound(account.db, new Date(), failing, body.id);
+    expect((await get(`/inbound/${body.id}`)).body).toMatchObject({
+      state: 'failed',
+      failure: 'no such charset',
+    });
+    await account.db.query(plain('delete from outbox'));
+
+    const answer = await retry(body.id);
+    expect(answer).toMatchObject({
+      status: 202,
+      body: { state: 'received', failure: null, appliedAt: null },
+    });
+    const entries = await account.db.query<{ message: object }>(plain('select message from outbox'));
+    expect(entries.map(({ message }) => message)).toEqual([{ type: 'applyInbound', inboundId: body.id }]);
+    await applyInbound(account.db, new Date(), testReader, body.id);
+    expect((await get(`/inbound/${body.id}`)).body).toMatchObject({
+      state: 'applied',
+      events: [{ kind: 'hard_bounce', sendId: send.sendId, result: 'applied' }],
+    });
+
+    expect(await retry(body.id)).toMatchObject({ status: 409 });
+  });
+
+  it('is for items that failed, and for those who may write', async () => {
+    const { body } = await hand(dsn({ messageId: '<api-waits@x.test>' }));
+    expect(await retry(body.id)).toMatchObject({ status: 409 });
+    expect(await retry(body.id, 'read')).toMatchObject({ status: 403 });
+    expect(await retry('019a0c5e-7d3a-7c1e-9f1b-2f4a8d6e0b11')).toMatchObject({ status: 404 });
+  });
+});
+
 describe('reading what came in', () => {
   it('shows what is unmatched, page by page, newest first', async () => {
     const ids: string[] = [];

@@ -129,11 +129,20 @@ const postmarkRecord = (send: Sent, RecordType: string, more: object = {}) => ({
   ...more,
 });
 
+const subscriptionChange = (send: Sent, suppress: boolean, reason: string | null, origin: string) => ({
+  ...postmarkRecord(send, 'SubscriptionChange'),
+  Recipient: 'ada@example.net',
+  Origin: origin,
+  SuppressSending: suppress,
+  SuppressionReason: reason,
+});
+
 const DEAD = { outcome: 'bounced', bounced: true, optedOut: false };
 const GAVE_UP = { outcome: 'exhausted', bounced: false, optedOut: false };
 const REJECTED = { outcome: 'rejected', bounced: false, optedOut: false };
 const UNCHANGED = { outcome: 'delivered', bounced: false, optedOut: false };
 const COMPLAINED = { outcome: 'delivered', bounced: false, optedOut: true };
+const SAID_NO = { outcome: 'delivered', bounced: false, optedOut: true };
 
 /** What each provider can say, and what becomes of the send. */
 const SAYINGS: readonly [Provider, string, (send: Sent) => ProviderRequest, object][] = [
@@ -264,6 +273,21 @@ const SAYINGS: readonly [Provider, string, (send: Sent) => ProviderRequest, obje
     (s) => sendGrid.request([sendGridEvent(s, 'spamreport', { 'smtp-id': undefined, heed_send: s.sendId })]),
     COMPLAINED,
   ],
+  ['sendgrid', 'unsubscribe', (s) => sendGrid.request([sendGridEvent(s, 'unsubscribe')]), SAID_NO],
+  [
+    'sendgrid',
+    'group_unsubscribe, known by the unique argument',
+    (s) =>
+      sendGrid.request([
+        sendGridEvent(s, 'group_unsubscribe', {
+          'smtp-id': undefined,
+          heed_send: s.sendId,
+          asm_group_id: 10,
+        }),
+      ]),
+    SAID_NO,
+  ],
+  ['mailgun', 'unsubscribed', (s) => mailgunRequest(mailgunEvent(s, 'unsubscribed')), SAID_NO],
   [
     'mailgun',
     'permanent failure',
@@ -374,6 +398,30 @@ const SAYINGS: readonly [Provider, string, (send: Sent) => ProviderRequest, obje
   ['postmark', 'SpamComplaint', (s) => postmarkRequest(postmarkRecord(s, 'SpamComplaint')), COMPLAINED],
   [
     'postmark',
+    'SubscriptionChange, the recipient said no',
+    (s) => postmarkRequest(subscriptionChange(s, true, 'ManualSuppression', 'Recipient')),
+    SAID_NO,
+  ],
+  [
+    'postmark',
+    'SubscriptionChange, the recipient complained',
+    (s) => postmarkRequest(subscriptionChange(s, true, 'SpamComplaint', 'Recipient')),
+    COMPLAINED,
+  ],
+  [
+    'postmark',
+    'SubscriptionChange after a bounce, which is told with its words by itself',
+    (s) => postmarkRequest(subscriptionChange(s, true, 'HardBounce', 'Recipient')),
+    UNCHANGED,
+  ],
+  [
+    'postmark',
+    'SubscriptionChange by a person at Postmark',
+    (s) => postmarkRequest(subscriptionChange(s, true, 'ManualSuppression', 'Customer')),
+    UNCHANGED,
+  ],
+  [
+    'postmark',
     'Delivery',
     (s) => postmarkRequest(postmarkRecord(s, 'Delivery', { Details: '250 ok' })),
     UNCHANGED,
@@ -411,6 +459,60 @@ describe('what a provider says', () => {
     expect(answers.reduce((sum, { body }) => sum + body.kept, 0)).toBe(30);
     await applyAll();
     for (const send of sends) expect(await outcomeOf(send)).toEqual(DEAD);
+  });
+
+  it('I6 a no by a link of the provider’s own is a no as any other: audit, waiting sends, the account’s scope', async () => {
+    const listId = await account.list();
+    const prospect = await account.prospect('hook-list@example.net');
+    const send = await account.send(prospect, { emailId, listId });
+    const waiting = await account.send(prospect, { emailId, listId });
+    const say = () =>
+      post(
+        'sendgrid',
+        sendGrid.request([{ event: 'unsubscribe', sg_event_id: randomUUID(), heed_send: send.sendId }]),
+      );
+    await account.setting({ one_click_scope: 'list' });
+    await say();
+    await applyAll();
+    const entries = () =>
+      account.db.query(
+        plain(
+          `select list_id, way, actor from suppression where address_id = $1 order by list_id nulls first`,
+        ),
+        [send.addressId],
+      );
+    expect(await entries()).toEqual([{ list_id: listId, way: 'unsubscribe_link', actor: 'recipient' }]);
+    const [ended] = await account.db.query(plain('select state, outcome from send where id = $1'), [
+      waiting.sendId,
+    ]);
+    expect(ended).toEqual({ state: 'final', outcome: 'suppressed' });
+    const [audit] = await account.db.query(
+      plain(
+        `select way, actor, reason, send_id from audit_entry where action = 'suppression.added' and address_id = $1`,
+      ),
+      [send.addressId],
+    );
+    expect(audit).toEqual({
+      way: 'unsubscribe_link',
+      actor: 'recipient',
+      reason: 'provider',
+      send_id: send.sendId,
+    });
+
+    await account.setting({ one_click_scope: 'everything' });
+    await say();
+    await applyAll();
+    expect(await entries()).toHaveLength(2);
+    expect(await outcomeOf({ ...send, messageId: '' })).toMatchObject({ optedOut: true });
+  });
+
+  it('a no is not taken back by the provider', async () => {
+    const send = await delivered();
+    await post('postmark', postmarkRequest(subscriptionChange(send, true, 'ManualSuppression', 'Recipient')));
+    await post('postmark', postmarkRequest(subscriptionChange(send, false, null, 'Customer')));
+    await post('sendgrid', sendGrid.request([sendGridEvent(send, 'group_resubscribe')]));
+    await applyAll();
+    expect(await outcomeOf(send)).toEqual(SAID_NO);
   });
 
   it('about a send that is not ours is kept to be looked at', async () => {
