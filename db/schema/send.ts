@@ -84,6 +84,8 @@ export const send = pgTable(
     /** Offsets of the attempts from the first one, in seconds. */
     scheduleSeconds: jsonb('schedule_seconds').$type<number[]>().notNull(),
     state: text('state', { enum: SEND_STATES }).notNull(),
+    /** Why it is held, in codes: `marketing_paused`, or the category of a fault of ours. Counts only while it is held. */
+    heldReason: text('held_reason'),
     outcome: text('outcome', { enum: SEND_OUTCOMES }),
     /** Why it ended so, in codes: a suppression's causes, a category, who cancelled. */
     outcomeReason: text('outcome_reason'),

@@ -1,0 +1,1 @@
+ALTER TABLE "send" ADD COLUMN "held_reason" text;
