@@ -1,4 +1,5 @@
 export * from './automation.ts';
+export * from './broadcast.ts';
 export * from './bulkUpdate.ts';
 export * from './inbound.ts';
 export * from './operations.ts';

@@ -76,6 +76,8 @@ export const send = pgTable(
     /** Which step of which enrollment it was made for: one send each (I2). */
     enrollmentId: uuid('enrollment_id').references(() => enrollment.id),
     stepId: text('step_id'),
+    /** The broadcast that it is part of. No foreign key: every one of its sends would lock the same row. */
+    broadcastId: uuid('broadcast_id'),
     /** A test send goes to a colleague's address with a prospect's fields and counts for nothing. */
     test: boolean('test').notNull().default(false),
     idempotencyKey: text('idempotency_key'),
@@ -91,7 +93,10 @@ export const send = pgTable(
     outcomeReason: text('outcome_reason'),
     /** Whether its end counts against nobody because it was a fault of ours (I5). */
     faultOurs: boolean('fault_ours').notNull().default(false),
-    /** Which workflow run owns it: 1 is `emailSend:<id>`, n is `emailSend:<id>:<n>`. */
+    /**
+     * Which workflow run owns it: 1 is `emailSend:<id>`, n is `emailSend:<id>:<n>`; 0 while its broadcast makes its first
+     * attempt.
+     */
     run: integer('run').notNull().default(1),
     attemptCount: integer('attempt_count').notNull().default(0),
     /** Index of the schedule's offset that was used last; -1 before the first. */
@@ -109,6 +114,10 @@ export const send = pgTable(
   (t) => [
     uniqueIndex('send_idempotency').on(t.idempotencyKey).where(sql`idempotency_key is not null`),
     uniqueIndex('send_enrollment_step').on(t.enrollmentId, t.stepId).where(sql`enrollment_id is not null`),
+    // One copy an address.
+    uniqueIndex('send_broadcast_address')
+      .on(t.broadcastId, t.addressId)
+      .where(sql`broadcast_id is not null`),
     index('send_unfinished_address').on(t.addressId).where(sql`state <> 'final'`),
     index('send_unfinished_prospect').on(t.prospectId).where(sql`state <> 'final'`),
     index('send_unfinished_domain')
