@@ -12,6 +12,8 @@ export interface Session {
 /** A transaction; only such a session may take locks. */
 export interface Transaction extends Session {
   readonly inTransaction: true;
+  /** Runs one statement without waiting for its end, to be the last of the work: it travels with the commit, and its failure is the transaction's. */
+  issue(statement: Statement, values?: readonly unknown[]): void;
 }
 
 export interface Database extends Session {
@@ -96,16 +98,18 @@ async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Pr
   let broken: Error | undefined;
   // Statements that were issued behind one that fails, fail too and may be heard of first: what counts is the first.
   let cause: unknown;
+  const query: Session['query'] = async (statement, values) => {
+    try {
+      return await run(client, statement, values);
+    } catch (error) {
+      cause ??= error;
+      throw error;
+    }
+  };
   const tx: Transaction = {
     inTransaction: true,
-    async query(statement, values) {
-      try {
-        return await run(client, statement, values);
-      } catch (error) {
-        cause ??= error;
-        throw error;
-      }
-    },
+    query,
+    issue: (statement, values) => void query(statement, values).catch(() => {}),
   };
   try {
     // Not awaited: it travels with the first statement of the work. Its failure shows in that statement too.
@@ -115,8 +119,9 @@ async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Pr
     await begun;
     const ended = await client.query('commit');
     // PostgreSQL answers the commit of a failed transaction with ROLLBACK and no error.
-    if (ended.command !== 'COMMIT')
-      throw new Error('the transaction was rolled back, since a statement in it had failed');
+    if (ended.command !== 'COMMIT') {
+      throw cause ?? new Error('the transaction was rolled back, since a statement in it had failed');
+    }
     return result;
   } catch (error) {
     await client.query('rollback').catch((failure: Error) => {

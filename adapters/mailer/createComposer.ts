@@ -34,7 +34,7 @@ export function createEmailComposer(unsubscribing: Unsubscribing): EmailComposer
         return { ok: false, problem: `${field}, line ${line}, column ${column}: ${message}` };
       }
       const { fromName, subject, html, text } = rendered.email;
-      const content = await composeMessage({
+      const content = composeMessage({
         messageId,
         date: createdAt,
         from: { name: fromName, address: email.fromAddress },

@@ -25,6 +25,8 @@ export interface SendFacts {
   readonly cancelRequestedAt: Date | null;
   /** Whether the prospect still exists and has this address; a test send goes to nobody's prospect. */
   readonly recipientCurrent: boolean;
+  /** Whether it is a marketing email and the account's kill switch holds these. */
+  readonly marketingPaused: boolean;
   readonly suppression: SuppressionDecision;
 }
 
@@ -53,20 +55,22 @@ interface Row {
   list_reasons: SuppressionReason[] | null;
   domain_entries: string[] | null;
   transactional_passes_opt_out: boolean;
+  marketing_paused: boolean;
 }
 
-const READ = prepared(
-  'send_facts',
-  `select s.id, s.run, s.kind, s.test, s.state, s.outcome, s.outcome_reason, s.prospect_id, s.address_id, s.recipient_domain,
+const textOf = (which: string) => `
+   select s.id, s.run, s.kind, s.test, s.state, s.outcome, s.outcome_reason, s.prospect_id, s.address_id, s.recipient_domain,
      s.attempt_count, s.slot, s.next_slot, s.schedule_seconds, s.schedule_started_at, s.next_attempt_at, s.cancel_requested_at,
      s.test or (p.deleted_at is null and p.address_id = s.address_id) as recipient_current, p.email_opt_out, p.bounced,
      (select array_agg(x.reason) from suppression x where x.address_id = s.address_id and x.list_id is null) as address_reasons,
      (select array_agg(x.reason) from suppression x where x.address_id = s.address_id and x.list_id = s.list_id) as list_reasons,
      (select array_agg(d.domain) from domain_suppression d where d.domain = any($2::text[])) as domain_entries,
-     setting.transactional_passes_opt_out
+     setting.transactional_passes_opt_out, setting.marketing_paused
    from send s join prospect p on p.id = s.prospect_id cross join setting
-   where s.id = any($1::uuid[]) order by s.id`,
-);
+   where ${which} order by s.id`;
+const READ = prepared('send_facts', textOf('s.id = any($1::uuid[])'));
+/** PostgreSQL takes an array of unknown length for a long one and would plan anew for each one send. */
+const READ_ONE = prepared('send_facts_of_one', textOf('s.id = $1'));
 
 /**
  * Reads sends with their suppressions. Where a decision follows from it, the caller holds the locks of `locks.ts` and
@@ -79,7 +83,10 @@ export async function readSendFacts(
   sendIds: readonly string[],
   recipientDomains: readonly string[],
 ): Promise<SendFacts[]> {
-  const rows = await on.query<Row & Record<string, unknown>>(READ, [sendIds, parentsOf(recipientDomains)]);
+  const domains = parentsOf(recipientDomains);
+  const rows = await (sendIds.length === 1
+    ? on.query<Row & Record<string, unknown>>(READ_ONE, [sendIds[0], domains])
+    : on.query<Row & Record<string, unknown>>(READ, [sendIds, domains]));
   return rows.map(toFacts);
 }
 
@@ -104,6 +111,7 @@ function toFacts(row: Row): SendFacts {
     nextAttemptAt: row.next_attempt_at,
     cancelRequestedAt: row.cancel_requested_at,
     recipientCurrent: row.recipient_current,
+    marketingPaused: row.marketing_paused && row.kind === 'marketing',
     suppression: decideSuppression({
       kind: row.kind,
       // A test send borrows a prospect's fields but goes to somebody else.

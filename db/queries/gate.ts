@@ -1,10 +1,12 @@
+import { MARKETING_PAUSED } from '../../domain/hold.ts';
 import { slotAt } from '../../domain/retrySchedule.ts';
 import type { AttemptTrigger, Origin, SendOutcome } from '../../domain/words.ts';
 import { type Database, prepared, type Transaction } from '../connection.ts';
 import { addAuditEntries } from './audit.ts';
 import { causesAsText } from './ending.ts';
 import { readSendFacts, type SendFacts } from './facts.ts';
-import { lockAddresses, lockDomainsShared, lockProspects, lockSends } from './locks.ts';
+import { lockToAttempt } from './locks.ts';
+import { holdSend } from './sends.ts';
 
 /** Which send asks, and what never changes about it. */
 export interface GateRequest {
@@ -34,6 +36,8 @@ export type GateDecision =
   | { readonly kind: 'refused'; readonly outcome: 'suppressed' | 'cancelled'; readonly reason: string }
   | { readonly kind: 'final'; readonly outcome: SendOutcome; readonly reason: string | null }
   | { readonly kind: 'not_due'; readonly nextAttemptAt: Date }
+  /** Marketing email is paused. The send is held, and woken once it goes out again. */
+  | { readonly kind: 'held' }
   /** Another workflow run has the send now. */
   | { readonly kind: 'superseded' }
   /** Somebody was handing the message over and told no outcome. The caller records it as unknown. */
@@ -81,11 +85,8 @@ export const HEED: Origin = { way: 'system', actor: 'heed', reason: null };
 export async function gate(db: Database, request: GateRequest): Promise<GateDecision> {
   return db.transaction(async (tx) => {
     // Issued together: they share a round trip and still run in this order, the reads each in a statement of its own.
-    const [, , , , facts, open] = await Promise.all([
-      lockDomainsShared(tx, [request.recipientDomain]),
-      lockProspects(tx, [request.prospectId]),
-      lockAddresses(tx, [request.addressId]),
-      lockSends(tx, [request.sendId]),
+    const [, facts, open] = await Promise.all([
+      lockToAttempt(tx, request),
       readSendFacts(tx, [request.sendId], [request.recipientDomain]),
       tx.query<{ number: number; epoch: number; state: string }>(OPEN_ATTEMPT, [request.sendId]),
     ]);
@@ -139,7 +140,12 @@ async function decide(
     ]);
     return { kind: 'refused', ...refusal };
   }
-  await tx.query(BEGIN_ATTEMPT, [
+  // After what ends a send, so that nobody who said no waits for the switch. Nothing was attempted, and nothing is counted.
+  if (send.marketingPaused) {
+    await holdSend(tx, { ...request, until: null, reason: MARKETING_PAUSED, rule: MARKETING_PAUSED });
+    return { kind: 'held' };
+  }
+  tx.issue(BEGIN_ATTEMPT, [
     send.id,
     attempt.number,
     attempt.epoch,

@@ -29,6 +29,18 @@ const LOCK_ADDRESSES = prepared(
   'lock_addresses',
   'select id from address where id = any($1::uuid[]) order by id for no key update',
 );
+/** Each part waits for the one before it: what a filter asks of another part is worked out before its own first row. */
+const LOCK_TO_ATTEMPT = prepared(
+  'lock_to_attempt',
+  `with domains as materialized (
+     select pg_advisory_xact_lock_shared(hashtextextended(d, 4801)) from unnest($1::text[]) as d
+   ), prospects as materialized (
+     select id from prospect where id = $2 and (select count(*) from domains) >= 0 for no key update
+   ), addresses as materialized (
+     select id from address where id = $3 and (select count(*) from prospects) >= 0 for no key update
+   )
+   select id from send where id = $4 and (select count(*) from addresses) >= 0 for no key update`,
+);
 const LOCK_SENDS = prepared(
   'lock_sends',
   'select id from send where id = any($1::uuid[]) order by id for no key update',
@@ -48,14 +60,34 @@ export async function lockDomainsExclusive(tx: Transaction, domains: readonly st
   await tx.query(LOCK_DOMAINS_EXCLUSIVE, [[...new Set(domains)].sort()]);
 }
 
+/** Keeps every gate there is waiting until this transaction is over. Before locks that a gate takes. */
+export async function lockAllGates(tx: Transaction): Promise<void> {
+  await tx.query(LOCK_DOMAINS_EXCLUSIVE, [[ROOT]]);
+}
+
 /** After domains, before addresses. */
 export async function lockProspects(tx: Transaction, ids: readonly string[]): Promise<void> {
   await tx.query(LOCK_PROSPECTS, [ids]);
 }
 
-/** After domains and prospects. */
-export async function lockAddresses(tx: Transaction, ids: readonly string[]): Promise<void> {
-  await tx.query(LOCK_ADDRESSES, [ids]);
+/** Everything that decides about one attempt, in the order of all locks, in one statement. */
+export async function lockToAttempt(
+  tx: Transaction,
+  of: { sendId: string; prospectId: string; addressId: string; recipientDomain: string },
+): Promise<void> {
+  await tx.query(LOCK_TO_ATTEMPT, [parentsOf([of.recipientDomain]), of.prospectId, of.addressId, of.sendId]);
+}
+
+/** Everything that decides about the first attempts of many, whose sends are yet to be made, in the order of all locks. */
+export async function lockPageToAttempt(
+  tx: Transaction,
+  of: { domains: readonly string[]; prospectIds: readonly string[]; addressIds: readonly string[] },
+): Promise<void> {
+  await Promise.all([
+    lockDomainsShared(tx, of.domains),
+    lockProspects(tx, of.prospectIds),
+    tx.query(LOCK_ADDRESSES, [of.addressIds]),
+  ]);
 }
 
 /** Last of all locks. */
@@ -76,7 +108,7 @@ export async function lockAddressesWithProspects(
   const before = await tx.query<{ id: string }>(CURRENT_PROSPECTS, [addressIds]);
   const locked = new Set([...before.map((row) => row.id), ...otherProspectIds]);
   await lockProspects(tx, [...locked]);
-  await lockAddresses(tx, addressIds);
+  await tx.query(LOCK_ADDRESSES, [addressIds]);
   const after = await tx.query<{ id: string }>(CURRENT_PROSPECTS, [addressIds]);
   const late = after.map((row) => row.id).filter((id) => !locked.has(id));
   await lockOutOfTurn(tx, late, []);
@@ -101,9 +133,12 @@ export async function lockOutOfTurn(
   }
 }
 
-/** Every domain that an entry could name to catch one of these domains, sorted. */
+/** Above all domains. No entry names it; whoever locks domains shares it. */
+const ROOT = '';
+
+/** Every domain that an entry could name to catch one of these domains, and the root of them all, sorted. */
 export function parentsOf(domains: readonly string[]): string[] {
-  return [...new Set(domains.flatMap((domain) => parentDomains(domain)))].sort();
+  return [ROOT, ...[...new Set(domains.flatMap((domain) => parentDomains(domain)))].sort()];
 }
 
 /** Makes `Database.transaction` begin anew, as PostgreSQL's own serialization failure does. */

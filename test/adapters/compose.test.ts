@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import PostalMime from 'postal-mime';
 import { describe, expect, it } from 'vitest';
-import { composeMessage, type MessageToCompose } from '../../adapters/mailer/compose.ts';
+import { composeMessage, type MessageToCompose, treeOf } from '../../adapters/mailer/compose.ts';
 import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
 import { headerLine } from '../../adapters/mailer/render.ts';
 import { testUnsubscribing } from '../support/unsubscribing.ts';
@@ -17,7 +17,7 @@ const MESSAGE: MessageToCompose = {
 };
 
 const compose = async (changes: Partial<MessageToCompose> = {}) => {
-  const content = await composeMessage({ ...MESSAGE, ...changes });
+  const content = composeMessage({ ...MESSAGE, ...changes });
   return { content, parsed: await PostalMime.parse(content) };
 };
 
@@ -67,6 +67,37 @@ describe('composeMessage', () => {
     expect(parsed.html).toBeUndefined();
     expect(parsed.text).toBe('Hello\n');
     expect(content.toString()).toMatch(/^Content-Type: text\/plain/m);
+  });
+
+  it('is what the streams of the library make of it, soft line breaks apart', async () => {
+    const words = fc.constantFrom(
+      'word',
+      ' ',
+      '\n',
+      '\r\n',
+      '.',
+      'é',
+      '=',
+      '\t',
+      '<p>',
+      '\n--',
+      'x'.repeat(90),
+    );
+    const content = fc.oneof(
+      fc.string({ unit: 'grapheme', maxLength: 400 }),
+      fc.array(words).map((parts) => parts.join('')),
+    );
+    const comparable = (message: Buffer) =>
+      message
+        .toString()
+        .replaceAll(/--_NmP-[0-9a-f]+/g, '--_NmP')
+        .replaceAll('=\r\n', '');
+    await fc.assert(
+      fc.asyncProperty(content, fc.option(content), async (text, html) => {
+        const message = { ...MESSAGE, text, html };
+        expect(comparable(composeMessage(message))).toBe(comparable(await treeOf(message).build()));
+      }),
+    );
   });
 
   it('carries any Unicode content through, in lines that are safe for SMTP', async () => {

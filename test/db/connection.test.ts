@@ -1,0 +1,50 @@
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { type Database, openDatabase, plain } from '../../db/connection.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+
+let database: TestDatabase;
+let db: Database;
+beforeAll(async () => {
+  database = await createTestDatabase();
+  db = openDatabase(database.url, { max: 2 });
+  await db.query(plain('create table written (n int primary key)'));
+});
+beforeEach(() => db.query(plain('delete from written')));
+afterAll(async () => {
+  await db.close();
+  await database.drop();
+});
+
+const WRITE = plain('insert into written values ($1)');
+const written = async () =>
+  (await db.query<{ n: number }>(plain('select n from written order by n'))).map(({ n }) => n);
+
+it('commits what was issued without waiting together with the rest', async () => {
+  const result = await db.transaction(async (tx) => {
+    await tx.query(WRITE, [1]);
+    tx.issue(WRITE, [2]);
+    return 'done';
+  });
+  expect(result).toBe('done');
+  expect(await written()).toEqual([1, 2]);
+});
+
+it('fails as a whole, with its reason, where what was issued without waiting fails', async () => {
+  const failing = db.transaction(async (tx) => {
+    await tx.query(WRITE, [1]);
+    tx.issue(WRITE, [1]);
+    return 'never told';
+  });
+  await expect(failing).rejects.toMatchObject({ code: '23505', constraint: 'written_pkey' });
+  expect(await written()).toEqual([]);
+});
+
+it('is tried again where what was issued without waiting met a serialization failure', async () => {
+  let tries = 0;
+  await db.transaction(async (tx) => {
+    tries += 1;
+    if (tries === 1) tx.issue(plain(`do $$ begin raise exception 'again' using errcode = '40001'; end $$`));
+    else tx.issue(WRITE, [tries]);
+  });
+  expect(await written()).toEqual([2]);
+});
