@@ -16,6 +16,8 @@ declare module 'vitest' {
     temporalAddress: string;
     /** For `TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } })`. */
     testServerPath: string;
+    /** How many prospects `test/faults/automation.test.ts` takes; from the configuration of vitest. */
+    automationProspects: number;
   }
 }
 
