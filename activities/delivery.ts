@@ -10,9 +10,10 @@ import { type AfterAttempt, type AttemptEnd, recordOutcome } from '../db/queries
 import { cancelSend, holdSend, loadSendToAttempt, type SendToAttempt } from '../db/queries/sends.ts';
 import { maskAddresses } from '../domain/address.ts';
 import type { Category } from '../domain/bounce/verdict.ts';
-import { spreadMilliseconds } from '../domain/hold.ts';
+import { MARKETING_PAUSED, spreadMilliseconds } from '../domain/hold.ts';
 import type { AttemptTrigger, SendOutcome } from '../domain/words.ts';
 import { endOfRendering, endOfTransmission, endWithoutConversation, lostOutcome } from './attemptEnd.ts';
+import { clockFrom } from './clock.ts';
 import { persistently } from './persistently.ts';
 
 /** I1: MAIL FROM follows the gate's decision within this time, else the gate is asked anew. */
@@ -49,10 +50,11 @@ export type AttemptResult =
       readonly attempt?: AttemptSummary;
     }
   | { readonly status: 'waiting'; readonly nextAttemptAt: number; readonly attempt?: AttemptSummary }
-  /** Nothing was attempted: the way out is held back by a fault of ours. */
+  /** Nothing was attempted: a fault of ours holds the way out back, or marketing email is paused. */
   | {
       readonly status: 'held';
-      readonly nextAttemptAt: number;
+      /** `null`: when the workflow is woken. */
+      readonly nextAttemptAt: number | null;
       readonly category: string;
       readonly text: string | null;
     }
@@ -108,15 +110,6 @@ export function createDeliveryActivities({
 
 export type DeliveryActivities = ReturnType<typeof createDeliveryActivities>;
 
-/**
- * The time, as it decides: the workflow's, carried forward by a monotonic clock; or this machine's where that is ahead
- * (the task may have waited for a worker, and a test's workflow time is ahead of every machine's).
- */
-function clockFrom(workflowNow: number): () => Date {
-  const startedAt = performance.now();
-  return () => new Date(Math.max(Date.now(), Math.round(workflowNow + (performance.now() - startedAt))));
-}
-
 function noSuchSend(sendId: string): ApplicationFailure {
   return ApplicationFailure.nonRetryable(`there is no send ${sendId}`, 'NoSuchSend');
 }
@@ -131,6 +124,11 @@ async function attempt(
   const send = await loadSendToAttempt(db, input.sendId);
   if (send === null) throw noSuchSend(input.sendId);
 
+  if (send.marketingPaused) {
+    // The gate decides, before a server is troubled; where it opens after all, it is asked again below.
+    const decision = await gate(db, { ...send, run: input.run, trigger: input.trigger, now: clock() });
+    if (decision.kind === 'held') return PAUSED;
+  }
   const destination = mailer.destinationOf(send.recipientDomain);
   const hold = await readHold(db, destination);
   if (hold !== null && hold.until > clock() && input.trigger === 'schedule' && send.state !== 'final') {
@@ -160,6 +158,13 @@ async function attempt(
     if (conversation.ready) conversation.release();
   }
 }
+
+const PAUSED: AttemptResult = {
+  status: 'held',
+  nextAttemptAt: null,
+  category: MARKETING_PAUSED,
+  text: null,
+};
 
 /** How one try through an open gate ended; `gate_expired` and `ownership_lost` without anything having been sent. */
 type Try = AttemptEnd | 'gate_expired' | 'ownership_lost';
@@ -195,7 +200,7 @@ async function holdBack(
 ): Promise<AttemptResult> {
   const spread = spreadMilliseconds(send.sendId, until.getTime() - now.getTime());
   const at = new Date(until.getTime() + spread);
-  await holdSend(db, send.sendId, run, at, now);
+  await holdSend(db, { sendId: send.sendId, run, until: at, reason: category, rule: 'worker_lost', now });
   return { status: 'held', nextAttemptAt: at.getTime(), category, text: shown(text, send) };
 }
 
@@ -224,6 +229,8 @@ async function throughGate(
       case 'final':
       case 'refused':
         return { status: 'final', outcome: decision.outcome, reason: decision.reason };
+      case 'held':
+        return PAUSED;
       case 'not_due':
         return { status: 'waiting', nextAttemptAt: decision.nextAttemptAt.getTime() };
       case 'outcome_lost':

@@ -7,6 +7,7 @@
 export const TASK_QUEUES = {
   sends: 'heed-sends',
   automations: 'heed-automations',
+  broadcasts: 'heed-broadcasts',
   operations: 'heed-operations',
 } as const;
 
@@ -20,6 +21,7 @@ export const WORKFLOW_TYPES = {
   automation: 'automation',
   enrollment: 'enrollment',
 } as const;
+  broadcast: 'broadcast',
 
 /**
  * Workflow id of a send. The first run has the plain id; a run started later (sent again by hand, or after its workflow
@@ -40,6 +42,11 @@ export function automationId(id: string, run: number): string {
 }
 
 export function importFileId(importId: string): string {
+/** Workflow id of a broadcast; runs are numbered as those of a send. */
+export function broadcastId(id: string, run: number): string {
+  return run === 1 ? `broadcast:${id}` : `broadcast:${id}:${run}`;
+}
+
   return `importFile:${importId}`;
 }
 

@@ -1,5 +1,7 @@
 import { createAlertingActivities } from '../activities/alerting.ts';
 import { createAutomationActivities } from '../activities/automation.ts';
+import { createBroadcastActivities } from '../activities/broadcast/activities.ts';
+import { createBulkUpdateActivities } from '../activities/bulkUpdate.ts';
 import { createDeliveryActivities } from '../activities/delivery.ts';
 import { createEnrollmentActivities } from '../activities/enrollment.ts';
 import { createImportActivities } from '../activities/import.ts';
@@ -21,7 +23,9 @@ export function createActivities(parts: {
   composer: EmailComposer;
   processes: WorkflowProcesses;
   callWebhook: WebhookCaller;
-  /** Right side of the Message-IDs of sends that automations make. */
+  /** Most conversations at a time for one lane of a broadcast. */
+  broadcastConversations: number;
+  /** Right side of the Message-IDs of sends that are made here. */
   messageIdDomain: string;
   /** The mailbox that bounces are fetched from, where there is one. */
   imap: ImapMailbox | null;
@@ -29,6 +33,7 @@ export function createActivities(parts: {
   return {
     sends: createDeliveryActivities(parts),
     automations: { ...createAutomationActivities(parts), ...createEnrollmentActivities(parts) },
+    broadcasts: createBroadcastActivities(parts),
     operations: {
       ...createAlertingActivities(parts),
       ...createImportActivities(parts),

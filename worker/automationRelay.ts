@@ -1,6 +1,7 @@
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
 import type { Database } from '../db/connection.ts';
 import { Programs } from '../db/queries/automations.ts';
+import { readUnfinishedBroadcasts } from '../db/queries/broadcasts.ts';
 import { enrollChanged } from '../db/queries/enrolling.ts';
 import {
   followAutomation,
@@ -63,7 +64,11 @@ export async function deliverToAutomations(
         moveEnrollments(db, programs, now, message.automationId, message.version, after, PAGE),
       );
     case 'wakeHeldBack':
-      return inPages((after) => db.transaction((tx) => wakeHeldBack(tx, now, after, PAGE)));
+      for (const { id, run } of await readUnfinishedBroadcasts(db)) {
+        await processes.wakeBroadcast({ broadcastId: id, run });
+      }
+      await inPages((after) => db.transaction((tx) => wakeHeldBack(tx, now, after, PAGE)));
+      return inPages((after) => db.transaction((tx) => wakePausedSends(tx, now, after, PAGE)));
     case 'prospectsChanged':
       return enrollChanged(db, programs, now, message.prospectIds);
   }

@@ -71,6 +71,7 @@ async function main(config: Config): Promise<void> {
       composer: createComposer(config),
       processes,
       callWebhook: createWebhookCaller(isPublicAddress),
+      broadcastConversations: config.smtp.maxConnections,
       messageIdDomain: config.messageIdDomain,
       imap: config.inbound.imap,
     }),

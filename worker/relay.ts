@@ -16,9 +16,11 @@ import {
 } from '../db/queries/outbox.ts';
 import { startNextRunIfUnfinished } from '../db/queries/runs.ts';
 import type { InboundReader } from '../domain/inbound.ts';
+import { isOver } from '../domain/bulkUpdate/words.ts';
 import type { SendOutcome } from '../domain/words.ts';
 import { deliverToAutomations } from './automationRelay.ts';
 
+import { deliverToBroadcasts } from './broadcastRelay.ts';
 const BATCH = 100;
 const DOMAIN_PAGE = 500;
 const NO_ID = '00000000-0000-0000-0000-000000000000';
@@ -143,6 +145,10 @@ async function deliver(
       await db.transaction((own) => retryInNextRun(own, now(), message));
       return;
     case 'startImport':
+    case 'wakeSend':
+      if (await processes.wakeSend(message)) return;
+      await db.transaction((own) => startNextRunIfUnfinished(own, now(), message.sendId, message.run));
+      return;
       return processes.startImport(message.importId);
     case 'endImport':
       await processes.endImport(message.importId);
@@ -166,6 +172,10 @@ async function deliver(
         );
       }
   }
+    case 'startBroadcast':
+    case 'wakeBroadcast':
+    case 'endSendsOfBroadcast':
+      return deliverToBroadcasts({ db, processes }, now(), message);
 }
 
 /** The workflow was lost, and a new one would only wait for the time of the next attempt: it is asked to hurry too. */

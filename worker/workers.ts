@@ -17,7 +17,7 @@ export const WORKFLOWS: BundleOptions = {
 /** How long a worker that is told to stop waits for its attempts: as long as a conversation usually takes. */
 const GRACE = '20 seconds';
 
-/** A worker for each task queue: the sends, the automations, and what works through files and tables. */
+/** A worker for each task queue: the sends, the automations, the broadcasts, and what works through files and tables. */
 export function createWorkers(options: {
   connection: NativeConnection;
   namespace: string;
@@ -51,6 +51,14 @@ export function createWorkers(options: {
     Worker.create({
       ...common,
       taskQueue: TASK_QUEUES.operations,
+    Worker.create({
+      ...common,
+      taskQueue: TASK_QUEUES.broadcasts,
+      activities: activities.broadcasts,
+      // The lanes of one broadcast, and room to look after others.
+      maxConcurrentActivityTaskExecutions: 6,
+      maxCachedWorkflows: 50,
+    }),
       activities: activities.operations,
       // Each is long and heavy; two cores have no use for more.
       maxConcurrentActivityTaskExecutions: 4,

@@ -1,6 +1,8 @@
 import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
 import {
   automationId as automationWorkflowId,
+  broadcastId as broadcastWorkflowId,
+  bulkUpdateId as bulkUpdateWorkflowId,
   emailSendId,
   enrollmentId as enrollmentWorkflowId,
   importFileId,
@@ -41,6 +43,10 @@ export interface WorkflowProcesses {
 
 /** Workflows on a real Temporal server. Errors are Temporal's own; they mean that it cannot be reached. */
 export function createWorkflowProcesses(client: Client): WorkflowProcesses {
+  /** Starts carrying a broadcast through; does nothing where that run was ever started before. */
+  startBroadcast(broadcast: { broadcastId: string; run: number }): Promise<void>;
+  /** @returns false where the workflow is not running */
+  wakeBroadcast(broadcast: { broadcastId: string; run: number }): Promise<boolean>;
   async function start(type: string, workflowId: string, options: StartOptions): Promise<void> {
     try {
       await client.withDeadline(Date.now() + CALL_MS, () =>
@@ -128,6 +134,13 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
 }
 
 interface StartOptions {
+    startBroadcast: ({ broadcastId, run }) =>
+      start(WORKFLOW_TYPES.broadcast, broadcastWorkflowId(broadcastId, run), {
+        taskQueue: TASK_QUEUES.broadcasts,
+        args: [{ broadcastId, run }],
+        staticSummary: 'one email to many',
+      }),
+    wakeBroadcast: ({ broadcastId, run }) => signal(broadcastWorkflowId(broadcastId, run), 'wakeBroadcast'),
   readonly taskQueue: string;
   readonly args: [object];
   readonly staticSummary: string;

@@ -38,6 +38,11 @@ export type OutboxMessage =
 
 /** An entry as the relay takes it. Its id is the command id that makes a repeated signal harmless. */
 export interface OutboxEntry {
+  | { readonly type: 'startBroadcast'; readonly broadcastId: string; readonly run: number }
+  /** Somebody paused, resumed or cancelled it. */
+  | { readonly type: 'wakeBroadcast'; readonly broadcastId: string; readonly run: number }
+  /** Sends of a cancelled broadcast that wait for another attempt are ended page by page. */
+  | { readonly type: 'endSendsOfBroadcast'; readonly broadcastId: string }
   readonly id: number;
   readonly aggregate: string;
   readonly message: OutboxMessage;

@@ -117,7 +117,12 @@ export async function recordOutcome(
       ]),
     ]);
     if (facts === undefined || mine === undefined) return null;
-    if (mine.state !== 'finished') return apply(tx, facts, attempt, end, now);
+    if (mine.state !== 'finished') {
+      const after = await apply(tx, facts, attempt, end, now);
+      // A broadcast made its first attempt, and no workflow cares for it yet.
+      if (after.state === 'waiting' && facts.run === 0) await startNextRun(tx, now, facts);
+      return after;
+    }
     // Told before: the same teller again after a lost answer.
     if (mine.outcome !== 'unknown' || facts.outcome !== 'unknown' || end.outcome === 'unknown')
       return standing(facts);

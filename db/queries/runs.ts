@@ -2,7 +2,7 @@ import { plain, type Transaction } from '../connection.ts';
 import { lockSends } from './locks.ts';
 import { addToOutbox, sendAggregate } from './outbox.ts';
 
-const NEXT_RUN = plain('update send set run = run + 1 where id = $1 returning run');
+const NEXT_RUNS = plain('update send set run = run + 1 where id = any($1::uuid[]) returning id, run');
 const UNFINISHED = plain(`select recipient_domain from send where id = $1 and run = $2 and state <> 'final'`);
 
 /**
@@ -14,13 +14,26 @@ export async function startNextRun(
   now: Date,
   send: { id: string; recipientDomain: string },
 ): Promise<void> {
-  const [row] = await tx.query<{ run: number }>(NEXT_RUN, [send.id]);
-  await addToOutbox(tx, now, [
-    {
-      aggregate: sendAggregate(send.id),
-      message: { type: 'startSend', sendId: send.id, run: row!.run, recipientDomain: send.recipientDomain },
-    },
-  ]);
+  await startNextRuns(tx, now, [send]);
+}
+
+/** {@link startNextRun} for many. */
+export async function startNextRuns(
+  tx: Transaction,
+  now: Date,
+  sends: readonly { id: string; recipientDomain: string }[],
+): Promise<void> {
+  if (sends.length === 0) return;
+  const rows = await tx.query<{ id: string; run: number }>(NEXT_RUNS, [sends.map((send) => send.id)]);
+  const runs = new Map(rows.map((row) => [row.id, row.run]));
+  await addToOutbox(
+    tx,
+    now,
+    sends.map(({ id, recipientDomain }) => ({
+      aggregate: sendAggregate(id),
+      message: { type: 'startSend', sendId: id, run: runs.get(id)!, recipientDomain },
+    })),
+  );
 }
 
 /** {@link startNextRun} where the send is unfinished and still on this run, whose workflow was lost. */

@@ -1,5 +1,6 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { ParsedAddress } from '../../domain/address.ts';
+import { MARKETING_PAUSED } from '../../domain/hold.ts';
 import type { EmailKind, Origin, SendState } from '../../domain/words.ts';
 import { type Database, plain, prepared, type Session, type Transaction } from '../connection.ts';
 import { type AddressHasher, ensureAddress } from './addresses.ts';
@@ -127,6 +128,8 @@ export interface SendToAttempt {
   readonly recipientDomain: string;
   readonly messageId: string;
   readonly createdAt: Date;
+  /** As it was read, without the locks of the gate, which decides. */
+  readonly marketingPaused: boolean;
   readonly email: {
     readonly id: string;
     readonly version: number;
@@ -146,8 +149,8 @@ const LOAD = prepared(
   `select s.run, s.state, s.kind, s.list_id, s.prospect_id, s.address_id, s.recipient, s.recipient_domain, s.message_id, s.created_at,
      v.email_id, v.version, v.subject, v.from_name, v.from_address, v.reply_to, v.html, v.text,
      p.email, p.first_name, p.last_name, p.company, p.title, p.phone, p.country, p.state as prospect_state, p.city, p.postal_code,
-     p.website, p.lead_source, p.time_zone, p.custom
-   from send s join email_version v on v.email_id = s.email_id and v.version = s.email_version
+     p.website, p.lead_source, p.time_zone, p.custom, s.kind = 'marketing' and setting.marketing_paused as marketing_paused
+   from send s cross join setting join email_version v on v.email_id = s.email_id and v.version = s.email_version
    join prospect p on p.id = s.prospect_id
    where s.id = $1`,
 );
@@ -168,6 +171,7 @@ export async function loadSendToAttempt(on: Session, sendId: string): Promise<Se
     recipientDomain: row.recipient_domain!,
     messageId: row.message_id!,
     createdAt: row.created_at!,
+    marketingPaused: row.marketing_paused!,
     email: {
       id: row.email_id!,
       version: row.version!,
@@ -184,25 +188,60 @@ export async function loadSendToAttempt(on: Session, sendId: string): Promise<Se
 
 const HOLD_SEND = plain(`
   with broken_off as (
-    update attempt set state = 'finished', outcome = 'soft_bounce', category = 'system', fault_ours = true, rule = 'worker_lost',
+    update attempt set state = 'finished', outcome = 'soft_bounce', category = 'system', fault_ours = true, rule = $6,
       finished_at = $4
     where send_id = $1 and state = 'gated' returning send_id
   )
-  update send set state = 'held', next_attempt_at = $2
+  update send set state = 'held', held_reason = $5, next_attempt_at = $2
   where id = $1 and run = $3 and (state in ('queued', 'waiting', 'held') or exists (select from broken_off))`);
 
+/** What a send is to wait for. */
+interface SendHold {
+  readonly sendId: string;
+  readonly run: number;
+  /** `null`: until it is woken. */
+  readonly until: Date | null;
+  /** In codes, for people. */
+  readonly reason: string;
+  /** Why an attempt was broken off that had only been gated. */
+  readonly rule: 'worker_lost' | typeof MARKETING_PAUSED;
+  readonly now: Date;
+}
+
 /**
- * The way out is held back: nothing was attempted, and the send waits for it. An attempt that a lost worker had only
- * gated is broken off with it.
+ * Something holds the send back: nothing was attempted, and it waits for that. An attempt that was only gated is broken
+ * off with it.
  */
-export async function holdSend(
-  on: Session,
-  sendId: string,
-  run: number,
-  until: Date,
+export async function holdSend(on: Session, hold: SendHold): Promise<void> {
+  const { sendId, run, until, reason, rule, now } = hold;
+  await on.query(HOLD_SEND, [sendId, until, run, now, reason, rule]);
+}
+
+const PAUSED = plain(`
+  select id, run from send
+  where state = 'held' and outcome is null and held_reason = '${MARKETING_PAUSED}' and id > $1 order by id limit $2`);
+
+/**
+ * Wakes a page of the sends that wait for marketing email to go out again; each one's gate then decides.
+ *
+ * @returns the last one, to go on from, or `null` when there were no more
+ */
+export async function wakePausedSends(
+  tx: Transaction,
   now: Date,
-): Promise<void> {
-  await on.query(HOLD_SEND, [sendId, until, run, now]);
+  afterId: string,
+  limit: number,
+): Promise<string | null> {
+  const paused = await tx.query<{ id: string; run: number }>(PAUSED, [afterId, limit]);
+  await addToOutbox(
+    tx,
+    now,
+    paused.map(({ id, run }) => ({
+      aggregate: sendAggregate(id),
+      message: { type: 'wakeSend', sendId: id, run },
+    })),
+  );
+  return paused.length < limit ? null : paused.at(-1)!.id;
 }
 
 const REQUEST_CANCEL = plain('update send set cancel_requested_at = $2 where id = $1');
@@ -239,8 +278,24 @@ export async function cancelSendsOfProspects(
   reason: string,
 ): Promise<void> {
   const rows = await tx.query<{ id: string }>(UNFINISHED_OF_PROSPECTS, [prospectIds]);
-  if (rows.length === 0) return;
-  const ids = rows.map((row) => row.id);
+  await cancelSends(
+    tx,
+    origin,
+    now,
+    rows.map((row) => row.id),
+    reason,
+  );
+}
+
+/** Cancels those of these sends that are not final. */
+export async function cancelSends(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  ids: readonly string[],
+  reason: string,
+): Promise<void> {
+  if (ids.length === 0) return;
   await lockSends(tx, ids);
   const sends = await readSendFacts(tx, ids, []);
   await cancelLocked(
@@ -262,15 +317,11 @@ export async function cancelSendsOfEnrollment(
   enrollmentId: string,
 ): Promise<void> {
   const rows = await tx.query<{ id: string }>(UNFINISHED_OF_ENROLLMENT, [enrollmentId]);
-  if (rows.length === 0) return;
-  const ids = rows.map((row) => row.id);
-  await lockSends(tx, ids);
-  const sends = await readSendFacts(tx, ids, []);
-  await cancelLocked(
+  await cancelSends(
     tx,
     origin,
     now,
-    sends.filter((send) => send.state !== 'final'),
+    rows.map((row) => row.id),
     'enrollment_removed',
   );
 }
@@ -401,7 +452,8 @@ async function lockAndRead(tx: Transaction, sendId: string): Promise<SendFacts |
 }
 
 const UNFINISHED = plain(
-  `select id, run from send where state <> 'final' and id > $1 and created_at < $2 order by id limit $3`,
+  // A broadcast looks after those whose first attempt it makes.
+  `select id, run from send where state <> 'final' and run > 0 and id > $1 and created_at < $2 order by id limit $3`,
 );
 
 /** A page of unfinished sends, in the order of their ids, for the sweep that looks for lost workflows. */

@@ -86,6 +86,7 @@ export async function startSending(
       processes,
       // The receivers of these tests are on this machine.
       callWebhook: createWebhookCaller(() => true),
+      broadcastConversations: 5,
       messageIdDomain: 'heed.test',
       imap,
     }),

@@ -1,0 +1,39 @@
+import type { Composed } from '../../adapters/mailer/composer.ts';
+import type { GateItem } from '../../db/queries/broadcastGate.ts';
+import type { ClaimedPage } from '../../db/queries/broadcastPages.ts';
+import type { AttemptOwnership } from '../../db/queries/gate.ts';
+import { type GateWindows, noGateWindows } from '../../domain/broadcast/gateWindows.ts';
+
+/** A claimed page while it is worked through. */
+export class PageWork {
+  readonly page: ClaimedPage;
+  /** When its messages were made. */
+  readonly createdAt: Date;
+  readonly gateWindows: GateWindows = noGateWindows();
+  /** Recipients that have no outcome yet. */
+  open: number;
+  /** Somebody has to be read again, since their address changed meanwhile. */
+  readAgain = false;
+  /** Another lane has it now. */
+  lost = false;
+
+  constructor(page: ClaimedPage, createdAt: Date, recipients: number) {
+    this.page = page;
+    this.createdAt = createdAt;
+    this.open = recipients;
+  }
+}
+
+/** A recipient with their message, before the gate. */
+export interface Prepared {
+  readonly item: GateItem;
+  readonly work: PageWork;
+  readonly composed: Composed;
+}
+
+/** A recipient whose attempt has begun. */
+export interface Gated extends Prepared {
+  readonly attempt: AttemptOwnership;
+  /** By `performance.now()`. */
+  readonly decidedAt: number;
+}

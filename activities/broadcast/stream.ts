@@ -1,0 +1,454 @@
+import { performance } from 'node:perf_hooks';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Mailer, NoConversation, ReadyConversation } from '../../adapters/mailer/mailer.ts';
+import type { Database } from '../../db/connection.ts';
+import { FIRST_ATTEMPT, gateSlice, markSlice, unmark } from '../../db/queries/broadcastGate.ts';
+import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
+import { type BroadcastContent, takeTurn } from '../../db/queries/broadcastPages.ts';
+import { gate } from '../../db/queries/gate.ts';
+import { clearHold, raiseHold, readHold } from '../../db/queries/holds.ts';
+import { type AttemptEnd, recordOutcome } from '../../db/queries/outcome.ts';
+import { countGateWindow } from '../../domain/broadcast/gateWindows.ts';
+import {
+  burstSize,
+  handingOverAtMost,
+  markSize,
+  milliseconds,
+  PAGE_RECIPIENTS,
+  sliceSize,
+} from '../../domain/broadcast/pacing.ts';
+import { endOfRendering, endOfTransmission, endWithoutConversation } from '../attemptEnd.ts';
+import { persistently } from '../persistently.ts';
+import type { Gated, PageWork, Prepared } from './outgoing.ts';
+import { Signal } from './signal.ts';
+
+/** I1: MAIL FROM follows the gate's decision within this time, else the gate is asked anew. */
+const GATE_HOLDS_MS = 2_000;
+/** A conversation is given back after so many messages, so that others who wait for one get it too. */
+const MESSAGES_A_LEASE = 100;
+/** A turn of a limited broadcast that is further away is not waited for here. */
+const TURN_PATIENCE_MS = 5_000;
+/** Whoever turns the kill switch off wakes the broadcast; this is for a wake-up that was lost. */
+const HELD_BACK_MS = 15 * 60_000;
+/** Outcomes that are no deliveries are recorded one by one, so many at a time. */
+const OUTCOMES_AT_A_TIME = 4;
+/** Weight of the last outcomes in the rate. */
+const RATE_WEIGHT = 0.5;
+const RATE_AFTER_MS = 100;
+
+/** Why a stream stopped before it had carried everything. */
+export type Stop =
+  /** A way out is held back, or the broadcast's limit is used up. */
+  | { readonly kind: 'wait'; readonly until: Date }
+  /** The broadcast was paused or cancelled. */
+  | { readonly kind: 'stopped' };
+
+export interface StreamParts {
+  readonly db: Database;
+  readonly mailer: Mailer;
+  readonly content: BroadcastContent;
+  /** Most conversations at a time. */
+  readonly conversations: number;
+  readonly clock: () => Date;
+  /** Told whenever a recipient of a page has an outcome, was refused, or was given up here. */
+  readonly settled: (work: PageWork) => void;
+  /** Told when it could do with more recipients, and when it has stopped. */
+  readonly hungry: () => void;
+}
+
+interface Ended {
+  readonly gated: Gated;
+  readonly end: AttemptEnd;
+}
+
+/**
+ * Carries recipients who leave by the same way through gate, mark, conversation and outcome. The four run side by side,
+ * each as far ahead as the next one needs: gated are only as many as leave within half a second, marked only as many as
+ * the conversations are about to take.
+ */
+export class Stream {
+  readonly destination: string;
+  readonly #parts: StreamParts;
+  readonly #domain: string;
+  readonly #prepared: Prepared[] = [];
+  #gated: Gated[] = [];
+  #marked: Gated[] = [];
+  #ended: Ended[] = [];
+  /** In a conversation, or on its way back to the gate. */
+  #inTheAir = 0;
+  /** Marked and without a recorded outcome. */
+  #handingOver = 0;
+  #lanes = 0;
+  #ready = 0;
+  #complete = false;
+  #stop: Stop | null = null;
+  #held = false;
+  #rate = 0;
+  #rateSince = performance.now();
+  #rateCount = 0;
+  readonly #stopping = new AbortController();
+  readonly #changed = new Signal();
+  readonly #forLanes = new Signal();
+  readonly #running: Promise<unknown>[] = [];
+
+  /** @param domain any recipient domain that leaves by this way */
+  constructor(parts: StreamParts, destination: string, domain: string) {
+    this.#parts = parts;
+    this.destination = destination;
+    this.#domain = domain;
+    this.#running.push(
+      this.#guard(this.#gateAll()),
+      this.#guard(this.#markAll()),
+      this.#guard(this.#recordAll()),
+    );
+  }
+
+  /** Recipients that wait for their gate. */
+  get waiting(): number {
+    return this.#prepared.length;
+  }
+
+  get stop(): Stop | null {
+    return this.#stop;
+  }
+
+  /** Takes recipients in. */
+  add(prepared: readonly Prepared[]): void {
+    this.#prepared.push(...prepared);
+    const wanted = Math.min(this.#parts.conversations, Math.ceil(this.#prepared.length / 50));
+    while (this.#lanes < wanted && this.#stop === null) {
+      this.#lanes += 1;
+      this.#running.push(this.#guard(this.#lane()));
+    }
+    this.#ring();
+  }
+
+  /** Begins nothing more: what is in a conversation ends as it ends, and what was only marked is taken back. */
+  halt(stop: Stop): void {
+    this.#stop ??= stop;
+    this.#stopping.abort();
+    this.#ring();
+    this.#parts.hungry();
+  }
+
+  /**
+   * Waits until everything that was taken in has an outcome, or the stream has stopped.
+   *
+   * @returns recipients that are not gated
+   * @throws what went wrong with the database
+   */
+  async finish(): Promise<Prepared[]> {
+    this.#complete = true;
+    this.#ring();
+    const ends = await Promise.allSettled(this.#running);
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    const marked = this.#marked.splice(0);
+    await Promise.all(marked.map((one) => persistently(() => unmark(this.#parts.db, owned(one)))));
+    // Whoever leaves the page has them looked after.
+    for (const { work } of [...marked, ...this.#gated.splice(0)]) this.#settle(work);
+    return this.#prepared.splice(0);
+  }
+
+  /** Nothing is left that could still come to a conversation. */
+  get #over(): boolean {
+    if (this.#stop !== null) return true;
+    return (
+      this.#complete &&
+      this.#prepared.length === 0 &&
+      this.#gated.length === 0 &&
+      this.#marked.length === 0 &&
+      this.#inTheAir === 0
+    );
+  }
+
+  #ring(): void {
+    this.#changed.ring();
+    this.#forLanes.ring();
+  }
+
+  /** Whatever fails stops the whole stream; {@link finish} tells of it. */
+  async #guard(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      this.halt({ kind: 'stopped' });
+      throw error;
+    }
+  }
+
+  async #gateAll(): Promise<void> {
+    while (!this.#over) {
+      const size = this.#sliceSize();
+      if (this.#prepared.length === 0 || this.#ready === 0 || this.#gated.length > size / 2) {
+        await this.#changed.wait();
+        continue;
+      }
+      await this.#gateNext(size);
+    }
+  }
+
+  #sliceSize(): number {
+    const { perMinute } = this.#parts.content;
+    const size = sliceSize(this.#rate, Math.max(1, this.#ready));
+    return perMinute === null ? size : Math.min(size, burstSize(perMinute));
+  }
+
+  async #gateNext(size: number): Promise<void> {
+    const { db, content, clock } = this.#parts;
+    const { work } = this.#prepared[0]!;
+    let count = 1;
+    const most = Math.min(size, this.#prepared.length, PAGE_RECIPIENTS);
+    while (count < most && this.#prepared[count]!.work === work) count += 1;
+    if (!(await this.#takeTurn(count)) || this.#stop !== null) return;
+    const slice = this.#prepared.splice(0, count);
+    this.#parts.hungry();
+    if (work.lost) return this.#giveUp(slice);
+    const decision = await gateSlice(db, {
+      ...content,
+      page: work.page,
+      items: slice.map(({ item }) => item),
+      createdAt: work.createdAt,
+      now: clock(),
+    });
+    if (decision.kind === 'stopped' || decision.kind === 'held_back') {
+      this.#prepared.unshift(...slice);
+      const until = new Date(clock().getTime() + HELD_BACK_MS);
+      return this.halt(decision.kind === 'stopped' ? { kind: 'stopped' } : { kind: 'wait', until });
+    }
+    if (decision.kind === 'superseded') {
+      work.lost = true;
+      return this.#giveUp(slice);
+    }
+    const { open, decidedAt, refused } = decision;
+    if (open.size + refused < slice.length) work.readAgain = true;
+    const attempt = { number: FIRST_ATTEMPT, epoch: work.page.epoch };
+    for (const one of slice) {
+      if (open.has(one.item.sendId)) this.#gated.push({ ...one, attempt, decidedAt });
+      else this.#settle(work);
+    }
+    this.#ring();
+  }
+
+  #giveUp(slice: readonly Prepared[]): void {
+    for (const { work } of slice) this.#settle(work);
+  }
+
+  /** Waits for the turn of so many messages of a limited broadcast. @returns false where it is too far away */
+  async #takeTurn(count: number): Promise<boolean> {
+    const { db, content, clock } = this.#parts;
+    if (content.perMinute === null) return true;
+    const needed = milliseconds(count, content.perMinute);
+    const turn = await takeTurn(db, clock(), content.broadcastId, needed, TURN_PATIENCE_MS);
+    if (turn.kind === 'later') {
+      this.halt({ kind: 'wait', until: turn.at });
+      return false;
+    }
+    await sleep(Math.max(0, turn.at.getTime() - clock().getTime()), undefined, {
+      signal: this.#stopping.signal,
+    }).catch(() => {});
+    return true;
+  }
+
+  async #markAll(): Promise<void> {
+    const { db, clock } = this.#parts;
+    while (!this.#over) {
+      const conversations = Math.max(1, this.#ready);
+      const size = Math.min(
+        markSize(this.#rate, conversations),
+        handingOverAtMost(conversations) - this.#handingOver,
+        this.#gated.length,
+      );
+      if (size <= 0 || this.#marked.length >= conversations) {
+        await this.#changed.wait();
+        continue;
+      }
+      const batch = this.#gated.splice(0, size);
+      this.#inTheAir += size;
+      this.#handingOver += size;
+      const marked = await markSlice(db, clock(), batch.map(owned));
+      for (const one of batch) {
+        this.#inTheAir -= 1;
+        if (marked.has(one.item.sendId)) this.#marked.push(one);
+        else this.#forget(one);
+      }
+      this.#ring();
+    }
+  }
+
+  async #lane(): Promise<void> {
+    while (!this.#over) {
+      const conversation = await this.#reserve();
+      if (conversation === null) return;
+      this.#ready += 1;
+      this.#ring();
+      try {
+        await this.#converse(conversation);
+      } finally {
+        this.#ready -= 1;
+        if (conversation.ready) conversation.release();
+      }
+    }
+  }
+
+  /** @returns `null` where the way out is closed to us now, which stops the stream */
+  async #reserve(): Promise<ReadyConversation | NoConversation | null> {
+    const { db, mailer, clock } = this.#parts;
+    const hold = await readHold(db, this.destination);
+    this.#held = hold !== null;
+    if (hold !== null && hold.until > clock()) return this.#hold(hold.until);
+    let conversation: ReadyConversation | NoConversation;
+    try {
+      conversation = await mailer.reserve(this.#domain, this.#stopping.signal);
+    } catch (error) {
+      if (this.#stopping.signal.aborted) return null;
+      throw error;
+    }
+    if (conversation.ready || conversation.verdict !== null) return conversation;
+    if (conversation.busyMilliseconds !== undefined) {
+      return this.#hold(new Date(clock().getTime() + conversation.busyMilliseconds));
+    }
+    const category = conversation.phase === 'auth' ? 'authentication' : 'relay_unavailable';
+    return this.#hold(await raiseHold(db, clock(), this.destination, category, conversation.detail));
+  }
+
+  #hold(until: Date): null {
+    this.halt({ kind: 'wait', until });
+    return null;
+  }
+
+  /** Message after message, until nothing is left or the conversation is to be given back. */
+  async #converse(conversation: ReadyConversation | NoConversation): Promise<void> {
+    for (let count = 0; count < MESSAGES_A_LEASE; ) {
+      const one = this.#marked.shift();
+      if (one === undefined) {
+        if (this.#over) return;
+        await this.#forLanes.wait();
+        continue;
+      }
+      count += 1;
+      this.#inTheAir += 1;
+      if (this.#marked.length < this.#ready) this.#changed.ring();
+      const end = await this.#tryOne(one, conversation);
+      this.#inTheAir -= 1;
+      if (end === 'gate_expired') await this.#askAnew(one);
+      else this.#end(one, end);
+      // A connection that broke is of no use to the next message.
+      if (conversation.ready && typeof end === 'object' && end.rule === 'connection_broken') return;
+    }
+  }
+
+  async #tryOne(
+    { item, work, composed, decidedAt }: Gated,
+    conversation: ReadyConversation | NoConversation,
+  ): Promise<AttemptEnd | 'gate_expired'> {
+    if (!composed.ok) return endOfRendering(composed, conversation.destination);
+    if (!conversation.ready)
+      return endWithoutConversation({ ...conversation, verdict: conversation.verdict! });
+    const transmission = await conversation.transmit(composed.message, {
+      mayBegin: () => {
+        const passed = performance.now() - decidedAt;
+        if (passed > GATE_HOLDS_MS) return false;
+        countGateWindow(work.gateWindows, passed);
+        return true;
+      },
+      // It was marked before it came here.
+      beforeHandOver: async () => true,
+    });
+    if (transmission.kind === 'not_begun') return 'gate_expired';
+    return endOfTransmission(transmission, conversation, item);
+  }
+
+  #end(gated: Gated, end: AttemptEnd): void {
+    this.#ended.push({ gated, end });
+    this.#rateCount += 1;
+    if (this.#ended.length === 1 || this.#over) this.#ring();
+  }
+
+  /** Nothing was said of it to any server, and its decision grew too old. */
+  async #askAnew(one: Gated): Promise<void> {
+    const { db, clock } = this.#parts;
+    this.#inTheAir += 1;
+    await unmark(db, owned(one));
+    const decision = await gate(db, {
+      ...one.item,
+      run: 0,
+      trigger: 'schedule',
+      now: clock(),
+      held: one.attempt,
+    });
+    this.#inTheAir -= 1;
+    this.#handingOver -= 1;
+    if (decision.kind === 'open') {
+      this.#gated.unshift({ ...one, attempt: decision.attempt, decidedAt: decision.decidedAt });
+    } else {
+      this.#settle(one.work);
+    }
+    this.#ring();
+  }
+
+  async #recordAll(): Promise<void> {
+    while (!(this.#over && this.#ended.length === 0 && this.#inTheAir === 0)) {
+      if (this.#ended.length === 0) {
+        await this.#changed.wait();
+        continue;
+      }
+      const ended = this.#ended;
+      this.#ended = [];
+      await this.#record(ended);
+      this.#measure();
+      this.#handingOver -= ended.length;
+      for (const { gated } of ended) this.#parts.settled(gated.work);
+      this.#ring();
+    }
+  }
+
+  async #record(ended: readonly Ended[]): Promise<void> {
+    const { db, clock } = this.#parts;
+    const deliveries = ended
+      .filter(({ end }) => end.outcome === 'delivered')
+      .map(({ gated, end }) => ({ ...owned(gated), end }));
+    const others = ended.filter(({ end }) => end.outcome !== 'delivered');
+    // What the servers said is known only here: while this process lives it keeps trying to write it down.
+    if (deliveries.length > 0) await persistently(() => recordDeliveries(db, clock(), deliveries));
+    await Promise.all(
+      Array.from({ length: OUTCOMES_AT_A_TIME }, async () => {
+        for (let one = others.pop(); one !== undefined; one = others.pop()) await this.#recordOther(one);
+      }),
+    );
+    if (this.#held && deliveries.length > 0) {
+      this.#held = false;
+      await clearHold(db, clock(), this.destination);
+    }
+  }
+
+  async #recordOther({ gated, end }: Ended): Promise<void> {
+    const { db, clock } = this.#parts;
+    await persistently(() => recordOutcome(db, gated.item, gated.attempt, end, clock()));
+    if (!end.holdsBack) return;
+    const hold = await readHold(db, end.destination);
+    if (hold !== null) this.#hold(hold.until);
+  }
+
+  #measure(): void {
+    const passed = performance.now() - this.#rateSince;
+    if (passed < RATE_AFTER_MS) return;
+    const measured = (this.#rateCount * 1_000) / passed;
+    this.#rate = this.#rate === 0 ? measured : this.#rate * (1 - RATE_WEIGHT) + measured * RATE_WEIGHT;
+    this.#rateSince = performance.now();
+    this.#rateCount = 0;
+  }
+
+  /** Somebody else has it now. */
+  #forget(one: Gated): void {
+    this.#handingOver -= 1;
+    this.#settle(one.work);
+  }
+
+  #settle(work: PageWork): void {
+    this.#parts.settled(work);
+  }
+}
+
+function owned({ item, attempt }: Gated) {
+  return { sendId: item.sendId, attempt };
+}

@@ -1,0 +1,297 @@
+import { parentDomains } from '../../domain/address.ts';
+import { decideSuppression } from '../../domain/suppression.ts';
+import type { EmailKind, SendOutcome, SuppressionReason } from '../../domain/words.ts';
+import { type Database, prepared, type Transaction } from '../connection.ts';
+import { shareGates } from './broadcasts.ts';
+import { causesAsText } from './ending.ts';
+import type { AttemptOwnership } from './gate.ts';
+import { lockPageToAttempt, parentsOf } from './locks.ts';
+
+/** A recipient who is to be gated for the first time; the send is made by the gate. */
+export interface GateItem {
+  /** Id that the send gets. */
+  readonly sendId: string;
+  readonly prospectId: string;
+  /** The prospect's address when it was read. */
+  readonly addressId: string;
+  readonly recipient: string;
+  readonly recipientDomain: string;
+  readonly listId: string | null;
+  readonly messageId: string;
+}
+
+/** Recipients of one page who are gated together. */
+export interface GateSlice {
+  readonly broadcastId: string;
+  readonly page: { readonly number: number; readonly epoch: number };
+  readonly kind: EmailKind;
+  readonly email: { readonly id: string; readonly version: number };
+  readonly scheduleSeconds: readonly number[];
+  readonly items: readonly GateItem[];
+  /** When their messages were made; the sends keep it, so that every attempt is the same message. */
+  readonly createdAt: Date;
+  readonly now: Date;
+}
+
+export type SliceDecision =
+  | {
+      readonly kind: 'decided';
+      /** Sends whose attempt has begun, with the page's epoch; MAIL FROM is to follow within two seconds. */
+      readonly open: ReadonlySet<string>;
+      /** By `performance.now()`, while the locks were held and the commit was still to come. */
+      readonly decidedAt: number;
+      /** How many were refused; their sends are final. */
+      readonly refused: number;
+    }
+  /** The broadcast was paused or cancelled. */
+  | { readonly kind: 'stopped' }
+  /** The account's kill switch for marketing email is on. */
+  | { readonly kind: 'held_back' }
+  /** Another lane has the page now. */
+  | { readonly kind: 'superseded' };
+
+/** The first attempt of a send; all of a page are begun with the page's epoch. */
+export const FIRST_ATTEMPT = 1;
+
+const STANDING = prepared(
+  'broadcast_page_standing',
+  `select b.state = 'sending' as sending, g.epoch = $3 and g.state = 'claimed' as owned,
+     setting.marketing_paused and $4 = 'marketing' as held_back, setting.transactional_passes_opt_out as passes
+   from broadcast b join broadcast_page g on g.broadcast_id = b.id and g.number = $2 cross join setting
+   where b.id = $1 for share of g`,
+);
+/** Only those against whom there is anything: of a hundred thousand they are few. */
+const OBJECTIONS = prepared(
+  'broadcast_objections',
+  `select r.id, p.deleted_at is not null as gone, p.address_id <> r.address_id as moved, p.email_opt_out, p.bounced,
+     (select array_agg(x.reason) from suppression x where x.address_id = r.address_id and x.list_id is null) as address_reasons,
+     (select array_agg(x.reason) from suppression x where x.address_id = r.address_id and x.list_id = r.list_id) as list_reasons
+   from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[]) as r(id, prospect_id, address_id, list_id)
+   join prospect p on p.id = r.prospect_id
+   where p.deleted_at is not null or p.address_id <> r.address_id or p.email_opt_out or p.bounced
+     or exists (select from suppression x where x.address_id = r.address_id and (x.list_id is null or x.list_id = r.list_id))`,
+);
+const DOMAIN_ENTRIES = prepared(
+  'suppressed_domains_of',
+  'select domain from domain_suppression where domain = any($1::text[])',
+);
+
+/** Arrays that name the new sends; the same for those that begin and those that are refused. */
+const GIVEN = `given as (
+     select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[])
+       as g(id, prospect_id, address_id, recipient, recipient_domain, list_id, message_id)
+   )`;
+const SEND_COLUMNS = `id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, list_id, broadcast_id,
+       message_id, schedule_seconds, run, attempt_count, created_at`;
+const SEND_VALUES = `id, $8, $9, $10, prospect_id, address_id, recipient, recipient_domain, list_id, $11, message_id, $12::jsonb, 0, 1, $15`;
+/** One copy an address: whoever came to an address that had its copy gets none. */
+const ONCE = 'on conflict (broadcast_id, address_id) where broadcast_id is not null do nothing';
+
+const BEGIN = prepared(
+  'begin_broadcast_attempts',
+  `with ${GIVEN}, made as (
+     insert into send (${SEND_COLUMNS}, state, slot, schedule_started_at, first_attempt_at)
+     select ${SEND_VALUES}, 'attempting', 0, $13, $13 from given
+     ${ONCE} returning id, prospect_id, address_id
+   ), begun as (
+     insert into attempt (send_id, number, epoch, state, trigger, gated_at)
+     select id, 1, $14, 'gated', 'schedule', $13 from made
+   ), noted as (
+     insert into audit_entry (at, action, way, actor, prospect_id, address_id, send_id, subject, before, after)
+     select $13, 'attempt.gated', 'system', 'heed', prospect_id, address_id, id, '1', '{"state":"queued"}',
+       jsonb_build_object('state', 'attempting', 'epoch', $14::int) from made
+   )
+   select id from made`,
+);
+const REFUSE = prepared(
+  'refuse_broadcast_attempts',
+  `with ${GIVEN}, why as (
+     select * from unnest($1::uuid[], $16::text[], $17::text[]) as w(id, outcome, reason)
+   ), made as (
+     insert into send (${SEND_COLUMNS}, state, outcome, outcome_reason, finished_at)
+     select ${SEND_VALUES}, 'final', why.outcome, why.reason, $13 from given join why using (id)
+     ${ONCE} returning id, prospect_id, address_id, outcome, outcome_reason
+   ), ended as (
+     insert into attempt (send_id, number, epoch, state, trigger, outcome, gated_at, finished_at)
+     select id, 1, $14, 'finished', 'schedule', 'refused', $13, $13 from made
+   )
+   insert into audit_entry (at, action, way, actor, prospect_id, address_id, send_id, subject, before, after)
+   select $13, case outcome when 'suppressed' then 'send.refused' else 'send.cancelled' end, 'system', 'heed', prospect_id,
+     address_id, id, outcome_reason, '{"state":"queued"}', jsonb_build_object('state', 'final', 'outcome', outcome) from made`,
+);
+
+interface Objection extends Record<string, unknown> {
+  id: string;
+  gone: boolean;
+  moved: boolean;
+  email_opt_out: boolean;
+  bounced: boolean;
+  address_reasons: SuppressionReason[] | null;
+  list_reasons: SuppressionReason[] | null;
+}
+
+interface Refusal {
+  readonly item: GateItem;
+  readonly outcome: Extract<SendOutcome, 'suppressed' | 'cancelled'>;
+  readonly reason: string;
+}
+
+/**
+ * Decides whether the first attempts of a slice may begin, and records that they do: one short transaction for all of
+ * them, under the locks and in the order of the single gate (I1). What everybody's suppressions are is read in statements
+ * after the one that locks. Whatever goes wrong throws, and nothing is sent: it fails closed.
+ */
+export async function gateSlice(db: Database, slice: GateSlice): Promise<SliceDecision> {
+  return db.transaction(async (tx) => {
+    const { items } = slice;
+    const domains = [...new Set(items.map((item) => item.recipientDomain))];
+    // Issued together: they share a round trip and still run in this order, the reads each in a statement of its own.
+    const [, [standing], , objections, entries] = await Promise.all([
+      shareGates(tx, slice.broadcastId),
+      tx.query<{ sending: boolean; owned: boolean; held_back: boolean; passes: boolean }>(STANDING, [
+        slice.broadcastId,
+        slice.page.number,
+        slice.page.epoch,
+        slice.kind,
+      ]),
+      lockPageToAttempt(tx, {
+        domains,
+        prospectIds: items.map((item) => item.prospectId),
+        addressIds: items.map((item) => item.addressId),
+      }),
+      tx.query<Objection>(OBJECTIONS, [
+        items.map((item) => item.sendId),
+        items.map((item) => item.prospectId),
+        items.map((item) => item.addressId),
+        items.map((item) => item.listId),
+      ]),
+      tx.query<{ domain: string }>(DOMAIN_ENTRIES, [parentsOf(domains)]),
+    ]);
+    const decidedAt = performance.now();
+    if (standing?.owned !== true) return { kind: 'superseded' };
+    if (!standing.sending) return { kind: 'stopped' };
+    if (standing.held_back) return { kind: 'held_back' };
+
+    const refusals = refusalsOf(slice, standing.passes, objections, entries);
+    // Whose address changed since it was read is read again; nothing is decided about them now.
+    const moved = new Set(objections.filter((one) => one.moved && !one.gone).map((one) => one.id));
+    const refused = new Set(refusals.map(({ item }) => item.sendId));
+    const clear = items.filter((item) => !refused.has(item.sendId) && !moved.has(item.sendId));
+    const [made] = await Promise.all([begin(tx, slice, clear), refuse(tx, slice, refusals)]);
+    return { kind: 'decided', open: new Set(made), decidedAt, refused: refusals.length };
+  });
+}
+
+function refusalsOf(
+  slice: GateSlice,
+  transactionalPassesOptOut: boolean,
+  objections: readonly Objection[],
+  entries: readonly { domain: string }[],
+): Refusal[] {
+  if (objections.length === 0 && entries.length === 0) return [];
+  const against = new Map(objections.map((one) => [one.id, one]));
+  const suppressed = new Set(entries.map(({ domain }) => domain));
+  return slice.items.flatMap((item): Refusal[] => {
+    const one = against.get(item.sendId);
+    if (one?.moved && !one.gone) return [];
+    const domainEntries =
+      suppressed.size === 0
+        ? []
+        : parentDomains(item.recipientDomain).filter((domain) => suppressed.has(domain));
+    const decision = decideSuppression({
+      kind: slice.kind,
+      optedOut: one?.email_opt_out ?? false,
+      bounced: one?.bounced ?? false,
+      addressReasons: one?.address_reasons ?? [],
+      listReasons: one?.list_reasons ?? [],
+      domainEntries,
+      transactionalPassesOptOut,
+    });
+    if (!decision.allowed) return [{ item, outcome: 'suppressed', reason: causesAsText(decision.because) }];
+    return one?.gone ? [{ item, outcome: 'cancelled', reason: 'prospect_gone' }] : [];
+  });
+}
+
+async function begin(tx: Transaction, slice: GateSlice, items: readonly GateItem[]): Promise<string[]> {
+  if (items.length === 0) return [];
+  const rows = await tx.query<{ id: string }>(BEGIN, valuesOf(slice, items));
+  return rows.map((row) => row.id);
+}
+
+async function refuse(tx: Transaction, slice: GateSlice, refusals: readonly Refusal[]): Promise<void> {
+  if (refusals.length === 0) return;
+  await tx.query(REFUSE, [
+    ...valuesOf(
+      slice,
+      refusals.map(({ item }) => item),
+    ),
+    refusals.map(({ outcome }) => outcome),
+    refusals.map(({ reason }) => reason),
+  ]);
+}
+
+function valuesOf(slice: GateSlice, items: readonly GateItem[]): unknown[] {
+  return [
+    ...columnsOf(items),
+    slice.email.id,
+    slice.email.version,
+    slice.kind,
+    slice.broadcastId,
+    JSON.stringify(slice.scheduleSeconds),
+    slice.now,
+    slice.page.epoch,
+    slice.createdAt,
+  ];
+}
+
+/** What is known of new sends, an array a column. */
+export function columnsOf(items: readonly GateItem[]): unknown[][] {
+  return [
+    items.map((item) => item.sendId),
+    items.map((item) => item.prospectId),
+    items.map((item) => item.addressId),
+    items.map((item) => item.recipient),
+    items.map((item) => item.recipientDomain),
+    items.map((item) => item.listId),
+    items.map((item) => item.messageId),
+  ];
+}
+
+/** A send whose attempt somebody owns. */
+export interface OwnedSend {
+  readonly sendId: string;
+  readonly attempt: AttemptOwnership;
+}
+
+const MARK = prepared(
+  'mark_broadcast_handing_over',
+  `update attempt a set state = 'handing_over', handing_over_at = $4
+   from unnest($1::uuid[], $2::int[], $3::int[]) as o(id, number, epoch)
+   where a.send_id = o.id and a.number = o.number and a.epoch = o.epoch and a.state = 'gated'
+   returning a.send_id`,
+);
+const UNMARK = prepared(
+  'unmark_handing_over',
+  `update attempt set state = 'gated', handing_over_at = null
+   where send_id = $1 and number = $2 and epoch = $3 and state = 'handing_over'`,
+);
+
+/**
+ * Marks that these messages may be taken over from now on.
+ *
+ * @returns those that were; the others belong to somebody else now, and nothing of them may be handed over
+ */
+export async function markSlice(db: Database, now: Date, owned: readonly OwnedSend[]): Promise<Set<string>> {
+  const rows = await db.query<{ send_id: string }>(MARK, [
+    owned.map((one) => one.sendId),
+    owned.map((one) => one.attempt.number),
+    owned.map((one) => one.attempt.epoch),
+    now,
+  ]);
+  return new Set(rows.map((row) => row.send_id));
+}
+
+/** Takes the mark back from a message of which nothing was said to any server, to be gated anew. */
+export async function unmark(db: Database, { sendId, attempt }: OwnedSend): Promise<void> {
+  await db.query(UNMARK, [sendId, attempt.number, attempt.epoch]);
+}

@@ -1,0 +1,58 @@
+import { type Database, prepared } from '../connection.ts';
+import type { OwnedSend } from './broadcastGate.ts';
+import type { AttemptEnd } from './outcome.ts';
+
+/** A message that was accepted. */
+export interface Delivery extends OwnedSend {
+  readonly end: AttemptEnd;
+}
+
+const DELIVERED = prepared(
+  'record_many_delivered',
+  `with told as (
+     select * from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[])
+       as t(id, number, epoch, reply_code, enhanced_code, reply_text, remote_host)
+   ), done as (
+     update attempt a set state = 'finished', outcome = 'delivered', finished_at = $8, phase = 'final',
+       reply_code = t.reply_code, enhanced_code = t.enhanced_code, reply_text = t.reply_text, remote_host = t.remote_host
+     from told t
+     where a.send_id = t.id and a.number = t.number and a.epoch = t.epoch and (a.state <> 'finished' or a.outcome = 'unknown')
+     returning a.send_id, a.number
+   ), moved as (
+     update send s set state = 'final', outcome = 'delivered', outcome_reason = null, finished_at = $8,
+       next_attempt_at = null, next_slot = null
+     from done where s.id = done.send_id
+     returning s.id, s.prospect_id, s.address_id, done.number
+   ), noted as (
+     insert into audit_entry (at, action, way, actor, prospect_id, address_id, send_id, subject, before, after)
+     select $8, 'attempt.finished', 'system', 'heed', prospect_id, address_id, id, number::text,
+       '{"state":"attempting"}', '{"state":"final","outcome":"delivered"}' from moved
+   )
+   select send_id from done`,
+);
+
+/**
+ * Records that these were delivered, in one statement: final whatever was suppressed meanwhile, so it does without the
+ * locks. Telling it twice changes nothing.
+ *
+ * @returns those that it was recorded for; the others were recorded before, or belong to somebody else now
+ */
+export async function recordDeliveries(
+  db: Database,
+  now: Date,
+  deliveries: readonly Delivery[],
+): Promise<Set<string>> {
+  // In the order of their ids, as everybody locks sends.
+  const all = deliveries.toSorted((a, b) => (a.sendId < b.sendId ? -1 : 1));
+  const rows = await db.query<{ send_id: string }>(DELIVERED, [
+    all.map((one) => one.sendId),
+    all.map((one) => one.attempt.number),
+    all.map((one) => one.attempt.epoch),
+    all.map((one) => one.end.replyCode),
+    all.map((one) => one.end.enhancedCode),
+    all.map((one) => one.end.replyText),
+    all.map((one) => one.end.remoteHost),
+    now,
+  ]);
+  return new Set(rows.map((row) => row.send_id));
+}

@@ -1,0 +1,284 @@
+import type { EmailKind } from '../../domain/words.ts';
+import { type Database, plain, prepared, type Session, type Transaction } from '../connection.ts';
+import { columnsOf, type GateItem } from './broadcastGate.ts';
+import { shareGates } from './broadcasts.ts';
+import { lockProspects } from './locks.ts';
+import { startNextRuns } from './runs.ts';
+
+/** A page that a lane has claimed; its epoch is what the lane must still hold to gate anybody in it. */
+export interface ClaimedPage {
+  readonly broadcastId: string;
+  readonly number: number;
+  readonly epoch: number;
+}
+
+/** What is the same for all recipients of a broadcast. */
+export interface BroadcastContent {
+  readonly broadcastId: string;
+  readonly kind: EmailKind;
+  readonly perMinute: number | null;
+  readonly scheduleSeconds: readonly number[];
+  readonly email: {
+    readonly id: string;
+    readonly version: number;
+    readonly subject: string;
+    readonly fromName: string | null;
+    readonly fromAddress: string;
+    readonly replyTo: string | null;
+    readonly html: string | null;
+    readonly text: string | null;
+  };
+}
+
+const CONTENT = plain(`
+  select e.kind, b.per_minute, b.schedule_seconds, v.email_id, v.version, v.subject, v.from_name, v.from_address, v.reply_to,
+    v.html, v.text
+  from broadcast b join email e on e.id = b.email_id
+  join email_version v on v.email_id = b.email_id and v.version = b.email_version
+  where b.id = $1 and b.state = 'sending'`);
+
+/** @returns `null` where the broadcast is not being sent now */
+export async function readBroadcastContent(
+  on: Session,
+  broadcastId: string,
+): Promise<BroadcastContent | null> {
+  const [row] = await on.query<Record<string, never>>(CONTENT, [broadcastId]);
+  if (row === undefined) return null;
+  return {
+    broadcastId,
+    kind: row.kind!,
+    perMinute: row.per_minute!,
+    scheduleSeconds: row.schedule_seconds!,
+    email: {
+      id: row.email_id!,
+      version: row.version!,
+      subject: row.subject!,
+      fromName: row.from_name!,
+      fromAddress: row.from_address!,
+      replyTo: row.reply_to!,
+      html: row.html!,
+      text: row.text!,
+    },
+  };
+}
+
+const CLAIM = prepared(
+  'claim_broadcast_page',
+  `update broadcast_page set state = 'claimed', lane = $2, epoch = epoch + 1
+   where broadcast_id = $1 and number = (
+     select number from broadcast_page where broadcast_id = $1 and state = 'open' order by number limit 1
+     for update skip locked)
+   returning number, epoch`,
+);
+
+/** Gives a lane the next page that nobody has. @returns `null` where there is none */
+export async function claimPage(on: Session, broadcastId: string, lane: number): Promise<ClaimedPage | null> {
+  const [row] = await on.query<{ number: number; epoch: number }>(CLAIM, [broadcastId, lane]);
+  return row === undefined ? null : { broadcastId, ...row };
+}
+
+/** A recipient as it was read, before the gate. */
+export interface Recipient {
+  readonly prospectId: string;
+  readonly addressId: string;
+  /** The address as given. */
+  readonly recipient: string;
+  readonly recipientDomain: string;
+  readonly listId: string | null;
+  /** Row of the prospect as the merge fields see it. */
+  readonly prospect: Readonly<Record<string, unknown>>;
+}
+
+/** Recipients of a page that have no send yet; an address that has one in this broadcast gets no second one. */
+const RECIPIENTS = prepared(
+  'broadcast_recipients',
+  `select r.list_id, p.id, p.address_id, p.email, a.domain, p.first_name, p.last_name, p.company, p.title, p.phone, p.country,
+     p.state, p.city, p.postal_code, p.website, p.lead_source, p.time_zone, p.custom
+   from broadcast_page g
+   join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
+   join prospect p on p.id = r.prospect_id join address a on a.id = p.address_id
+   where g.broadcast_id = $1 and g.number = $2
+     and not exists (select from send s where s.broadcast_id = $1 and s.address_id = p.address_id)
+     and not exists (select from send s where s.prospect_id = r.prospect_id and s.broadcast_id = $1)
+   order by r.prospect_id`,
+);
+
+/** Who in a page has no send yet. */
+export async function readPageRecipients(on: Session, page: ClaimedPage): Promise<Recipient[]> {
+  const rows = await on.query<Record<string, never>>(RECIPIENTS, [page.broadcastId, page.number]);
+  return rows.map((row) => ({
+    prospectId: row.id!,
+    addressId: row.address_id!,
+    recipient: row.email!,
+    recipientDomain: row.domain!,
+    listId: row.list_id!,
+    prospect: row,
+  }));
+}
+
+const TAKE_BACK = plain(`
+  update broadcast_page set state = 'open', epoch = epoch + 1, lane = null
+  where broadcast_id = $1 and lane = $2 and state = 'claimed' returning number`);
+const LEAVE = plain(`
+  update broadcast_page set state = $4, lane = null, epoch = epoch + 1, finished_at = $5, gate_windows = $6
+  where broadcast_id = $1 and number = $2 and epoch = $3 returning number`);
+const WINDOWS = plain('select gate_windows from broadcast_page where broadcast_id = $1 and number = $2');
+
+/**
+ * Sends of a page whose attempt nobody makes any more. Their epoch is raised, so that whoever made it loses it, and each
+ * gets a workflow, which gates anew what was only gated and makes unknown what was being handed over.
+ */
+const ORPHANS = plain(`
+  with left_behind as (
+    select s.id, s.recipient_domain from broadcast_page g
+    join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
+    join send s on s.prospect_id = r.prospect_id and s.broadcast_id = g.broadcast_id
+    where g.broadcast_id = $1 and g.number = any($2::int[]) and s.state = 'attempting' and s.run = 0
+    order by s.id for no key update of s
+  ), raised as (
+    update attempt a set epoch = a.epoch + 1 from left_behind l
+    where a.send_id = l.id and a.state <> 'finished'
+  )
+  select id, recipient_domain as "recipientDomain" from left_behind`);
+
+/**
+ * Opens the pages again that a lane had when its worker was lost: nobody is forgotten, and what was on its way is looked
+ * after by workflows. The lost worker holds their epochs no more.
+ *
+ * @returns how many pages there were
+ */
+export async function takeBackPages(
+  db: Database,
+  now: Date,
+  broadcastId: string,
+  lane: number,
+): Promise<number> {
+  return db.transaction(async (tx) => {
+    const pages = await tx.query<{ number: number }>(TAKE_BACK, [broadcastId, lane]);
+    await handOrphansOver(
+      tx,
+      now,
+      broadcastId,
+      pages.map((page) => page.number),
+    );
+    return pages.length;
+  });
+}
+
+/**
+ * Leaves a page: `done` where everybody in it has a send, else `open` for whoever claims it next.
+ *
+ * @param gateWindows how long it was from gate to MAIL FROM for what was sent since it was claimed
+ * @returns false where somebody else has it by now
+ */
+export async function leavePage(
+  db: Database,
+  now: Date,
+  page: ClaimedPage,
+  state: 'open' | 'done',
+  addWindows: (before: readonly number[]) => readonly number[],
+): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    const [before] = await tx.query<{ gate_windows: number[] }>(WINDOWS, [page.broadcastId, page.number]);
+    const left = await tx.query(LEAVE, [
+      page.broadcastId,
+      page.number,
+      page.epoch,
+      state,
+      state === 'done' ? now : null,
+      addWindows(before?.gate_windows ?? []),
+    ]);
+    if (left.length === 0) return false;
+    await handOrphansOver(tx, now, page.broadcastId, [page.number]);
+    return true;
+  });
+}
+
+async function handOrphansOver(
+  tx: Transaction,
+  now: Date,
+  broadcastId: string,
+  pages: readonly number[],
+): Promise<void> {
+  if (pages.length === 0) return;
+  const orphans = await tx.query<{ id: string; recipientDomain: string }>(ORPHANS, [broadcastId, pages]);
+  await startNextRuns(tx, now, orphans);
+}
+
+/** Recipients whose first attempt is left to workflows. */
+export interface QueuedSlice {
+  readonly broadcastId: string;
+  readonly kind: EmailKind;
+  readonly email: { readonly id: string; readonly version: number };
+  readonly scheduleSeconds: readonly number[];
+  readonly items: readonly GateItem[];
+  readonly createdAt: Date;
+}
+
+const QUEUE = plain(`
+  insert into send (id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, list_id, broadcast_id,
+    message_id, schedule_seconds, run, state, created_at)
+  select g.id, $8, $9, $10, p.id, p.address_id, g.recipient, g.recipient_domain, g.list_id, b.id, g.message_id, $12::jsonb, 0,
+    'queued', $13
+  from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[])
+    as g(id, prospect_id, address_id, recipient, recipient_domain, list_id, message_id)
+  join prospect p on p.id = g.prospect_id and p.address_id = g.address_id and p.deleted_at is null
+  join broadcast b on b.id = $11 and b.state = 'sending'
+  on conflict (broadcast_id, address_id) where broadcast_id is not null do nothing
+  returning id, recipient_domain as "recipientDomain"`);
+
+/**
+ * Gives recipients a workflow each that makes their first attempt when it can be made: for those whose way out is closed
+ * while others are open. Nobody gets one after the broadcast was stopped.
+ */
+export async function queueForWorkflows(db: Database, now: Date, slice: QueuedSlice): Promise<void> {
+  const { items } = slice;
+  await db.transaction(async (tx) => {
+    await shareGates(tx, slice.broadcastId);
+    // Held until the commit: a change of an address waits and then finds the send, to cancel it (I4).
+    await lockProspects(
+      tx,
+      items.map((item) => item.prospectId),
+    );
+    const made = await tx.query<{ id: string; recipientDomain: string }>(QUEUE, [
+      ...columnsOf(items),
+      slice.email.id,
+      slice.email.version,
+      slice.kind,
+      slice.broadcastId,
+      JSON.stringify(slice.scheduleSeconds),
+      slice.createdAt,
+    ]);
+    await startNextRuns(tx, now, made);
+  });
+}
+
+const PACE = plain(`
+  update broadcast set paced_until = greatest(coalesce(paced_until, $2), $2) + $3 * interval '1 millisecond'
+  where id = $1 and greatest(coalesce(paced_until, $2), $2) <= $4
+  returning paced_until - $3 * interval '1 millisecond' as begins`);
+const PACED_UNTIL = plain('select paced_until from broadcast where id = $1');
+
+/** When messages of a limited broadcast may leave: taken, where it is soon; else when to ask again. */
+export type Turn =
+  | { readonly kind: 'taken'; readonly at: Date }
+  | { readonly kind: 'later'; readonly at: Date };
+
+/**
+ * Takes so many milliseconds of a broadcast's limit, which all of its workers share.
+ *
+ * @param patience how far ahead a turn may lie to be taken, in milliseconds
+ */
+export async function takeTurn(
+  on: Session,
+  now: Date,
+  broadcastId: string,
+  milliseconds: number,
+  patience: number,
+): Promise<Turn> {
+  const latest = new Date(now.getTime() + patience);
+  const [taken] = await on.query<{ begins: Date }>(PACE, [broadcastId, now, milliseconds, latest]);
+  if (taken !== undefined) return { kind: 'taken', at: taken.begins };
+  const [row] = await on.query<{ paced_until: Date | null }>(PACED_UNTIL, [broadcastId]);
+  return { kind: 'later', at: row?.paced_until ?? latest };
+}

@@ -1,0 +1,328 @@
+import { v7 as uuidv7 } from 'uuid';
+import type { Audience } from '../../domain/broadcast/audience.ts';
+import { type BroadcastCommand, type BroadcastState, mayBe } from '../../domain/broadcast/words.ts';
+import type { EmailKind, Origin } from '../../domain/words.ts';
+import { plain, prepared, type Session, type Transaction } from '../connection.ts';
+import { type AuditAction, addAuditEntries } from './audit.ts';
+import { Conditions, type Page } from './keyset.ts';
+import { addToOutbox } from './outbox.ts';
+import { cancelSends } from './sends.ts';
+
+/** One email to many; what became of its recipients is told by `broadcastReport.ts`. */
+export interface Broadcast {
+  readonly id: string;
+  readonly name: string;
+  readonly emailId: string;
+  /** Fixed when it is started. */
+  readonly emailVersion: number | null;
+  readonly audience: Audience;
+  readonly state: BroadcastState;
+  /** Most messages a minute; `null`: as fast as they are taken. */
+  readonly perMinute: number | null;
+  readonly startAt: Date | null;
+  /** Which run of its workflow cares for it; 0 until it is started. */
+  readonly run: number;
+  /** How many recipients it has, as far as they are written down. */
+  readonly recipients: number;
+  readonly preparedAt: Date | null;
+  readonly createdAt: Date;
+  readonly startedAt: Date | null;
+  readonly finishedAt: Date | null;
+}
+
+export interface BroadcastRequest {
+  readonly name: string;
+  readonly emailId: string;
+  readonly audience: Audience;
+  readonly perMinute: number | null;
+  /** The caller's key (I2): the same key and request give the same broadcast. */
+  readonly idempotencyKey: string;
+  readonly requestHash: Buffer;
+}
+
+export type CreatedBroadcast =
+  | { readonly kind: 'created' | 'existing'; readonly broadcastId: string }
+  /** The key was used for another request. */
+  | { readonly kind: 'key_conflict' }
+  | { readonly kind: 'no_email' };
+
+const EMAIL = plain('select kind, version from email where id = $1 and archived_at is null');
+const BY_KEY = plain('select id, request_hash from broadcast where idempotency_key = $1');
+const INSERT = plain(`
+  insert into broadcast (id, name, email_id, audience, state, per_minute, idempotency_key, request_hash, created_at)
+  values ($1, $2, $3, $4, 'draft', $5, $6, $7, $8)
+  on conflict (idempotency_key) where idempotency_key is not null do nothing returning id`);
+
+/** Makes a draft; nothing is sent before it is started. */
+export async function createBroadcast(
+  tx: Transaction,
+  now: Date,
+  request: BroadcastRequest,
+): Promise<CreatedBroadcast> {
+  const existing = await findByKey(tx, request);
+  if (existing !== null) return existing;
+  const [email] = await tx.query(EMAIL, [request.emailId]);
+  if (email === undefined) return { kind: 'no_email' };
+  const id = uuidv7();
+  const { name, emailId, audience, perMinute, idempotencyKey, requestHash } = request;
+  const [made] = await tx.query(INSERT, [
+    id,
+    name,
+    emailId,
+    JSON.stringify(audience),
+    perMinute,
+    idempotencyKey,
+    requestHash,
+    now,
+  ]);
+  // Somebody else came first with the same key, and has committed by now.
+  return made === undefined ? (await findByKey(tx, request))! : { kind: 'created', broadcastId: id };
+}
+
+async function findByKey(tx: Transaction, request: BroadcastRequest): Promise<CreatedBroadcast | null> {
+  const [row] = await tx.query<{ id: string; request_hash: Buffer }>(BY_KEY, [request.idempotencyKey]);
+  if (row === undefined) return null;
+  return row.request_hash.equals(request.requestHash)
+    ? { kind: 'existing', broadcastId: row.id }
+    : { kind: 'key_conflict' };
+}
+
+const COLUMNS = `id, name, email_id as "emailId", email_version as "emailVersion", audience, state,
+  per_minute as "perMinute", start_at as "startAt", run, recipients, prepared_at as "preparedAt",
+  created_at as "createdAt", started_at as "startedAt", finished_at as "finishedAt"`;
+const READ = plain(`select ${COLUMNS} from broadcast where id = $1`);
+
+/** @returns `null` where there is no such broadcast */
+export async function readBroadcast(on: Session, id: string): Promise<Broadcast | null> {
+  const [row] = await on.query<Broadcast & Record<string, unknown>>(READ, [id]);
+  return row ?? null;
+}
+
+/** Broadcasts, the newest first. */
+export async function searchBroadcasts(
+  on: Session,
+  filter: { readonly state?: BroadcastState },
+  page: Page,
+): Promise<Broadcast[]> {
+  const conditions = new Conditions();
+  conditions.add('id < ?', page.after);
+  conditions.add('state = ?', filter.state);
+  return on.query<Broadcast & Record<string, unknown>>(
+    plain(
+      `select ${COLUMNS} from broadcast ${conditions.where} order by id desc ${conditions.limit(page.limit)}`,
+    ),
+    conditions.values,
+  );
+}
+
+/** Aggregate of everything about one broadcast: its entries go out in order. */
+export function broadcastAggregate(broadcastId: string): string {
+  return `broadcast:${broadcastId}`;
+}
+
+/*
+ * A command waits for the gates of the broadcast that have begun, and keeps new ones waiting until its commit: nobody is
+ * gated after a pause or a cancellation was committed. First of all locks.
+ */
+const LOCK_GATES = plain('select pg_advisory_xact_lock(hashtextextended($1, 4802))');
+const SHARE_GATES = prepared(
+  'share_broadcast_gates',
+  'select pg_advisory_xact_lock_shared(hashtextextended($1, 4802))',
+);
+const LOCK = plain(`select ${COLUMNS} from broadcast where id = $1 for no key update`);
+
+/** Shares the broadcast with other gates; before all other locks. */
+export async function shareGates(tx: Transaction, broadcastId: string): Promise<void> {
+  await tx.query(SHARE_GATES, [broadcastId]);
+}
+
+async function lockBroadcast(tx: Transaction, id: string): Promise<Broadcast | null> {
+  await tx.query(LOCK_GATES, [id]);
+  const [row] = await tx.query<Broadcast & Record<string, unknown>>(LOCK, [id]);
+  return row ?? null;
+}
+
+const START = plain(`
+  update broadcast set state = $2, start_at = $3, email_version = $4, schedule_seconds = setting.schedule_seconds, run = 1,
+    started_at = $5
+  from setting where broadcast.id = $1`);
+const SET_STATE = plain('update broadcast set state = $2 where id = $1');
+const CANCEL = plain(`update broadcast set state = 'cancelled', finished_at = $2 where id = $1`);
+
+export type BroadcastChanged = 'done' | 'not_found' | 'wrong_state' | 'email_archived';
+
+const AUDITED = {
+  start: 'broadcast.started',
+  pause: 'broadcast.paused',
+  resume: 'broadcast.resumed',
+  cancel: 'broadcast.cancelled',
+} as const satisfies Record<BroadcastCommand, AuditAction>;
+
+/**
+ * Starts, pauses, resumes or cancels a broadcast. Nobody is gated after the commit of a pause or a cancellation; a
+ * cancellation also ends the sends that wait for another attempt, page by page.
+ *
+ * @param startAt when a start takes effect; `null`: now
+ */
+export async function changeBroadcast(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  id: string,
+  command: BroadcastCommand,
+  startAt: Date | null = null,
+): Promise<BroadcastChanged> {
+  const broadcast = await lockBroadcast(tx, id);
+  if (broadcast === null) return 'not_found';
+  if (!mayBe(command, broadcast.state)) return 'wrong_state';
+  const state = await apply(tx, now, broadcast, command, startAt);
+  if (state === null) return 'email_archived';
+  await addAuditEntries(tx, origin, now, [
+    { action: AUDITED[command], subject: id, before: { state: broadcast.state }, after: { state } },
+  ]);
+  return 'done';
+}
+
+async function apply(
+  tx: Transaction,
+  now: Date,
+  broadcast: Broadcast,
+  command: BroadcastCommand,
+  startAt: Date | null,
+): Promise<BroadcastState | null> {
+  const { id: broadcastId, run } = broadcast;
+  const aggregate = broadcastAggregate(broadcastId);
+  switch (command) {
+    case 'start': {
+      const [email] = await tx.query<{ kind: EmailKind; version: number }>(EMAIL, [broadcast.emailId]);
+      if (email === undefined) return null;
+      const state = startAt !== null && startAt > now ? 'scheduled' : 'sending';
+      await tx.query(START, [broadcastId, state, startAt, email.version, state === 'scheduled' ? null : now]);
+      await addToOutbox(tx, now, [{ aggregate, message: { type: 'startBroadcast', broadcastId, run: 1 } }]);
+      return state;
+    }
+    case 'pause':
+    case 'resume': {
+      const waits = broadcast.startAt !== null && broadcast.startedAt === null;
+      const state = command === 'pause' ? 'paused' : waits ? 'scheduled' : 'sending';
+      await tx.query(SET_STATE, [broadcastId, state]);
+      await addToOutbox(tx, now, [{ aggregate, message: { type: 'wakeBroadcast', broadcastId, run } }]);
+      return state;
+    }
+    case 'cancel':
+      await tx.query(CANCEL, [broadcastId, now]);
+      if (broadcast.state !== 'draft') {
+        await addToOutbox(tx, now, [
+          { aggregate, message: { type: 'wakeBroadcast', broadcastId, run } },
+          { aggregate, message: { type: 'endSendsOfBroadcast', broadcastId } },
+        ]);
+      }
+      return 'cancelled';
+  }
+}
+
+const NEXT_RUN = plain(`
+  update broadcast set run = run + 1 where id = $1 and run = $2 and state in ('scheduled', 'sending', 'paused') returning run`);
+
+/**
+ * Gives a broadcast that is not over a new workflow, where its workflow of this run was lost.
+ *
+ * @returns whether it did
+ */
+export async function restartBroadcast(
+  tx: Transaction,
+  now: Date,
+  broadcastId: string,
+  run: number,
+): Promise<boolean> {
+  const [row] = await tx.query<{ run: number }>(NEXT_RUN, [broadcastId, run]);
+  if (row === undefined) return false;
+  await addToOutbox(tx, now, [
+    {
+      aggregate: broadcastAggregate(broadcastId),
+      message: { type: 'startBroadcast', broadcastId, run: row.run },
+    },
+  ]);
+  return true;
+}
+
+const UNFINISHED = plain(`
+  select b.id, b.run from broadcast b
+  where b.state in ('scheduled', 'sending', 'paused')
+    and not exists (select from outbox o where o.aggregate = 'broadcast:' || b.id) order by b.id`);
+
+/** Broadcasts that are not over and about which nothing waits in the outbox, for the sweep. */
+export async function readUnfinishedBroadcasts(on: Session): Promise<{ id: string; run: number }[]> {
+  return on.query<{ id: string; run: number }>(UNFINISHED);
+}
+
+/** What a broadcast's workflow does next. */
+export type BroadcastStep =
+  | { readonly kind: 'wait'; readonly until: Date }
+  /** Until somebody resumes or cancels it. */
+  | { readonly kind: 'paused' }
+  | { readonly kind: 'prepare' }
+  | { readonly kind: 'send'; readonly pages: number }
+  | { readonly kind: 'over'; readonly state: BroadcastState | 'superseded' };
+
+const BEGIN = plain(`update broadcast set state = 'sending', started_at = $2 where id = $1`);
+const UNDONE = plain(
+  `select count(*)::int as undone from broadcast_page where broadcast_id = $1 and state <> 'done'`,
+);
+const SENT = plain(`update broadcast set state = 'sent', finished_at = $2 where id = $1`);
+
+/** Moves a broadcast on as far as its time has come, and says what is to be done. */
+export async function nextBroadcastStep(
+  tx: Transaction,
+  now: Date,
+  id: string,
+  run: number,
+): Promise<BroadcastStep> {
+  const broadcast = await lockBroadcast(tx, id);
+  if (broadcast === null || broadcast.run !== run) return { kind: 'over', state: 'superseded' };
+  const { state, startAt } = broadcast;
+  if (state === 'paused') return { kind: 'paused' };
+  if (state !== 'scheduled' && state !== 'sending') return { kind: 'over', state };
+  if (state === 'scheduled') {
+    if (startAt !== null && startAt > now) return { kind: 'wait', until: startAt };
+    await tx.query(BEGIN, [id, now]);
+  }
+  if (broadcast.preparedAt === null) return { kind: 'prepare' };
+  const [row] = await tx.query<{ undone: number }>(UNDONE, [id]);
+  if (row!.undone > 0) return { kind: 'send', pages: row!.undone };
+  await tx.query(SENT, [id, now]);
+  return { kind: 'over', state: 'sent' };
+}
+
+const UNFINISHED_SENDS = plain(`
+  select id, address_id from send
+  where broadcast_id = $1 and address_id > $2 and state <> 'final' order by address_id limit $3`);
+
+/**
+ * Cancels up to `limit` sends of a broadcast that are not final; one whose attempt is in the air ends with it, unless it
+ * is delivered.
+ *
+ * @returns the last address looked at, to go on from, or `null` when there were no more
+ */
+export async function endSendsOfBroadcast(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  broadcastId: string,
+  afterAddressId: string,
+  limit: number,
+): Promise<string | null> {
+  const rows = await tx.query<{ id: string; address_id: string }>(UNFINISHED_SENDS, [
+    broadcastId,
+    afterAddressId,
+    limit,
+  ]);
+  await cancelSends(
+    tx,
+    origin,
+    now,
+    rows.map((row) => row.id),
+    'broadcast_cancelled',
+  );
+  return rows.length < limit ? null : rows.at(-1)!.address_id;
+}

@@ -1,0 +1,145 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type LaneEnd, workThroughPages } from '../../activities/broadcast/pages.ts';
+import { clockFrom } from '../../activities/clock.ts';
+import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
+import type { Mailer } from '../../adapters/mailer/mailer.ts';
+import { plain } from '../../db/connection.ts';
+import { setFlags } from '../../db/queries/flags.ts';
+import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
+import { listOf, readyBroadcast, sendsOf } from '../support/broadcasting.ts';
+import { type MailServer, startMailServer } from '../support/mailServer.ts';
+import { testMailer } from '../support/sending.ts';
+import { testUnsubscribing } from '../support/unsubscribing.ts';
+
+/* Lanes of broadcasts against a real PostgreSQL and a real mail server. */
+
+let account: TestAccount;
+let mail: MailServer;
+let mailer: Mailer;
+let counter = 0;
+beforeAll(async () => {
+  account = await createTestAccount();
+  mail = await startMailServer();
+  mailer = testMailer(mail.port);
+});
+beforeEach(() => mail.answer(() => null));
+afterAll(async () => {
+  await mailer?.close();
+  await mail?.close();
+  await account?.close();
+});
+
+function lane(broadcastId: string, number = 0, signal = new AbortController().signal): Promise<LaneEnd> {
+  return workThroughPages(
+    {
+      db: account.db,
+      mailer,
+      composer: createEmailComposer(testUnsubscribing),
+      messageIdDomain: 'heed.test',
+      conversations: 5,
+      clock: clockFrom(Date.now()),
+    },
+    { broadcastId, lane: number, milliseconds: 60_000 },
+    signal,
+  );
+}
+
+/** Addresses of a domain of their own, so that tests do not meet. */
+function addresses(count: number, local = 'person'): string[] {
+  counter += 1;
+  return Array.from({ length: count }, (_, index) => `${local}${index}@d${counter}.example.net`);
+}
+
+const acceptedOf = (emails: readonly string[]) =>
+  mail.accepted.filter((address) => emails.includes(address)).sort();
+
+describe('pages of a broadcast', () => {
+  it('I1, I2, I6: everybody gets one copy, with a gate, an outcome and the audit of both', async () => {
+    const emails = addresses(1_234);
+    const { listId } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId);
+    expect(await lane(broadcastId)).toEqual({ kind: 'none' });
+    expect(acceptedOf(emails)).toEqual([...emails].sort());
+    const sends = await sendsOf(account, broadcastId);
+    expect(sends).toHaveLength(emails.length);
+    for (const send of sends) {
+      expect(send).toMatchObject({ state: 'final', outcome: 'delivered', run: 0 });
+      expect(send.attempts).toEqual([{ number: 1, epoch: 1, state: 'finished', outcome: 'delivered' }]);
+    }
+    const audit = await account.db.query<{ action: string; count: number }>(
+      plain(
+        `select action, count(*)::int as count from audit_entry where send_id = any($1::uuid[]) group by action`,
+      ),
+      [sends.map((send) => send.id)],
+    );
+    expect(audit.sort((a, b) => a.action.localeCompare(b.action))).toEqual([
+      { action: 'attempt.finished', count: emails.length },
+      { action: 'attempt.gated', count: emails.length },
+    ]);
+    const [pages] = await account.db.query<{ done: number; windows: number }>(
+      plain(`select count(*) filter (where state = 'done')::int as done, sum((select sum(w) from unnest(gate_windows) w))::int as windows
+             from broadcast_page where broadcast_id = $1`),
+      [broadcastId],
+    );
+    expect(pages).toEqual({ done: 3, windows: emails.length });
+  });
+
+  it('I1: who is suppressed in any way is refused, and the refusal is written down', async () => {
+    const emails = addresses(20);
+    const { listId, prospectIds } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId);
+    await account.db.transaction((tx) =>
+      setFlags(tx, ORIGIN, new Date(), prospectIds[3]!, { emailOptOut: true }),
+    );
+    await account.db.transaction((tx) =>
+      setFlags(tx, ORIGIN, new Date(), prospectIds[7]!, { bounced: true }),
+    );
+    await lane(broadcastId);
+    expect(acceptedOf(emails)).toHaveLength(18);
+    const refused = (await sendsOf(account, broadcastId)).filter((send) => send.outcome !== 'delivered');
+    expect(
+      refused.map(({ recipient, outcome, outcome_reason }) => ({ recipient, outcome, outcome_reason })),
+    ).toEqual([
+      { recipient: emails[3], outcome: 'suppressed', outcome_reason: 'prospect:opt_out address:opt_out' },
+      { recipient: emails[7], outcome: 'suppressed', outcome_reason: 'prospect:bounced address:bounced' },
+    ]);
+  });
+
+  it('soft bounces wait with their workflow asked for, hard ones set Bounced, others are rejected', async () => {
+    const emails = [
+      ...addresses(10, 'fine'),
+      ...addresses(2, 'full'),
+      ...addresses(2, 'gone'),
+      ...addresses(1, 'no'),
+    ];
+    const { listId } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId);
+    mail.answer((recipient) => {
+      if (recipient.startsWith('full')) return '452 4.2.2 The recipient mailbox is full';
+      if (recipient.startsWith('gone')) return '550 5.1.1 User unknown';
+      if (recipient.startsWith('no')) return '550 5.7.1 Message rejected due to content policy';
+      return null;
+    });
+    expect(await lane(broadcastId)).toEqual({ kind: 'none' });
+    const sends = await sendsOf(account, broadcastId);
+    expect(Object.groupBy(sends, (send) => send.outcome ?? send.state)).toMatchObject({
+      delivered: { length: 10 },
+      waiting: { length: 2 },
+      bounced: { length: 2 },
+      rejected: { length: 1 },
+    });
+    for (const send of sends.filter((one) => one.state === 'waiting')) {
+      expect(send.run).toBe(1);
+      const entries = await account.db.query(
+        plain(`select message from outbox where aggregate = 'send:' || $1`),
+        [send.id],
+      );
+      expect(entries).toMatchObject([{ message: { type: 'startSend', sendId: send.id, run: 1 } }]);
+    }
+    const [bounced] = await account.db.query<{ count: number }>(
+      plain('select count(*)::int as count from prospect where bounced and email = any($1)'),
+      [emails],
+    );
+    expect(bounced!.count).toBe(2);
+  });
+});

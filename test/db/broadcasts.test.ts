@@ -1,0 +1,270 @@
+import { createHash } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { plain } from '../../db/connection.ts';
+import { type GateSlice, gateSlice, markSlice } from '../../db/queries/broadcastGate.ts';
+import { claimPage, readPageRecipients, takeBackPages, takeTurn } from '../../db/queries/broadcastPages.ts';
+import { prepareRecipients } from '../../db/queries/broadcastPreparing.ts';
+import {
+  changeBroadcast,
+  createBroadcast,
+  nextBroadcastStep,
+  readBroadcast,
+  restartBroadcast,
+  searchBroadcasts,
+} from '../../db/queries/broadcasts.ts';
+import { addSuppressions } from '../../db/queries/suppressions.ts';
+import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
+import { listOf, listWith, newBroadcast, readyBroadcast, sendsOf } from '../support/broadcasting.ts';
+
+let account: TestAccount;
+let counter = 0;
+beforeAll(async () => {
+  account = await createTestAccount();
+});
+afterAll(() => account?.close());
+
+const now = () => new Date();
+const emails = (count: number) => {
+  counter += 1;
+  return Array.from({ length: count }, (_, index) => `p${index}@b${counter}.example.net`);
+};
+const change = (id: string, command: Parameters<typeof changeBroadcast>[4], startAt: Date | null = null) =>
+  account.db.transaction((tx) => changeBroadcast(tx, ORIGIN, now(), id, command, startAt));
+const step = (id: string, at = now(), run = 1) =>
+  account.db.transaction((tx) => nextBroadcastStep(tx, at, id, run));
+const messages = (id: string) =>
+  account.db
+    .query<{ message: object }>(
+      plain(`select message from outbox where aggregate = 'broadcast:' || $1 order by id`),
+      [id],
+    )
+    .then((rows) => rows.map(({ message }) => message));
+
+/** A slice of everybody in the next page of a lane. */
+async function nextSlice(broadcastId: string, lane = 0): Promise<GateSlice> {
+  const page = (await claimPage(account.db, broadcastId, lane))!;
+  const recipients = await readPageRecipients(account.db, page);
+  const [row] = await account.db.query<{ email_id: string }>(
+    plain('select email_id from broadcast where id = $1'),
+    [broadcastId],
+  );
+  return {
+    broadcastId,
+    page,
+    kind: 'marketing',
+    email: { id: row!.email_id, version: 1 },
+    scheduleSeconds: [0, 60],
+    items: recipients.map(({ prospect: _, ...item }) => {
+      const sendId = crypto.randomUUID();
+      return { ...item, sendId, messageId: `<${sendId}@heed.test>` };
+    }),
+    createdAt: now(),
+    now: now(),
+  };
+}
+
+describe('creating', () => {
+  it('I2: the same key and request give the same broadcast, another request is refused', async () => {
+    const { listId } = await listOf(account, emails(1));
+    const request = {
+      name: 'News',
+      emailId: await account.email(),
+      audience: { listIds: [listId] as [string], excludeListIds: [] },
+      perMinute: null,
+      idempotencyKey: 'once',
+      requestHash: createHash('sha256').update('one').digest(),
+    };
+    const create = (hash: Buffer) =>
+      account.db.transaction((tx) => createBroadcast(tx, now(), { ...request, requestHash: hash }));
+    const results = await Promise.all(Array.from({ length: 4 }, () => create(request.requestHash)));
+    expect(results.filter(({ kind }) => kind === 'created')).toHaveLength(1);
+    expect(new Set(results.map((one) => 'broadcastId' in one && one.broadcastId)).size).toBe(1);
+    expect(await create(createHash('sha256').update('two').digest())).toEqual({ kind: 'key_conflict' });
+  });
+});
+
+describe('recipients', () => {
+  it('are each written down once however many lists they stand in, without the excluded ones', async () => {
+    const first = await listOf(account, emails(700));
+    const second = await listWith(account, first.prospectIds.slice(600));
+    const excluded = await listWith(account, first.prospectIds.slice(0, 50));
+    const id = await newBroadcast(account, { listIds: [first.listId, second], excludeListIds: [excluded] });
+    await change(id, 'start');
+    expect(await step(id)).toEqual({ kind: 'prepare' });
+    while (await prepareRecipients(account.db, now(), id));
+    expect(await readBroadcast(account.db, id)).toMatchObject({ recipients: 650, state: 'sending' });
+    expect(await step(id)).toEqual({ kind: 'send', pages: 2 });
+    const rows = await account.db.query<{ list_id: string; count: number }>(
+      plain(
+        'select list_id, count(*)::int as count from broadcast_recipient where broadcast_id = $1 group by 1',
+      ),
+      [id],
+    );
+    expect(rows).toEqual([{ list_id: first.listId, count: 650 }]);
+  });
+
+  it('are sent to through a list that they have not unsubscribed from', async () => {
+    const first = await listOf(account, emails(3));
+    const second = await listWith(account, first.prospectIds);
+    const [one, both] = await account.db.query<{ id: string; address_id: string }>(
+      plain('select id, address_id from prospect where id = any($1::uuid[]) order by id'),
+      [first.prospectIds],
+    );
+    await account.db.transaction((tx) =>
+      addSuppressions(tx, ORIGIN, now(), [
+        { addressId: one!.address_id, reason: 'opt_out', listId: first.listId },
+        { addressId: both!.address_id, reason: 'opt_out', listId: first.listId },
+        { addressId: both!.address_id, reason: 'opt_out', listId: second },
+      ]),
+    );
+    const id = await newBroadcast(account, { listIds: [first.listId, second], excludeListIds: [] });
+    await change(id, 'start');
+    while (await prepareRecipients(account.db, now(), id));
+    const slice = await nextSlice(id);
+    expect(slice.items.map(({ prospectId, listId }) => [prospectId, listId])).toEqual([
+      [one!.id, second],
+      [both!.id, first.listId],
+      [slice.items[2]!.prospectId, first.listId],
+    ]);
+    expect(await gateSlice(account.db, slice)).toMatchObject({ kind: 'decided', refused: 1 });
+    const refused = (await sendsOf(account, id)).filter((send) => send.outcome !== null);
+    expect(refused).toMatchObject([{ outcome: 'suppressed', outcome_reason: 'list:opt_out' }]);
+  });
+});
+
+describe('commands', () => {
+  it('start at a time, pause, resume and cancel move it on and tell its workflow; what does not fit is refused', async () => {
+    const { listId } = await listOf(account, emails(3));
+    const id = await newBroadcast(account, { listIds: [listId], excludeListIds: [] });
+    const later = new Date(Date.now() + 3_600_000);
+    expect(await change(id, 'pause')).toBe('wrong_state');
+    expect(await change(id, 'start', later)).toBe('done');
+    expect(await step(id)).toEqual({ kind: 'wait', until: later });
+    expect(await change(id, 'pause')).toBe('done');
+    expect(await step(id, later)).toEqual({ kind: 'paused' });
+    expect(await change(id, 'resume')).toBe('done');
+    expect(await step(id)).toEqual({ kind: 'wait', until: later });
+    expect(await step(id, later)).toEqual({ kind: 'prepare' });
+    expect(await change(id, 'cancel')).toBe('done');
+    expect(await step(id, later)).toEqual({ kind: 'over', state: 'cancelled' });
+    expect(await change(id, 'resume')).toBe('wrong_state');
+    expect(await messages(id)).toEqual([
+      { type: 'startBroadcast', broadcastId: id, run: 1 },
+      { type: 'wakeBroadcast', broadcastId: id, run: 1 },
+      { type: 'wakeBroadcast', broadcastId: id, run: 1 },
+      { type: 'wakeBroadcast', broadcastId: id, run: 1 },
+      { type: 'endSendsOfBroadcast', broadcastId: id },
+    ]);
+    const audit = await account.db.query<{ action: string }>(
+      plain('select action from audit_entry where subject = $1 order by id'),
+      [id],
+    );
+    expect(audit.map(({ action }) => action)).toEqual([
+      'broadcast.started',
+      'broadcast.paused',
+      'broadcast.resumed',
+      'broadcast.cancelled',
+    ]);
+    expect(await searchBroadcasts(account.db, { state: 'cancelled' }, { limit: 1 })).toMatchObject([{ id }]);
+  });
+
+  it('nobody is gated after a pause or a cancellation was committed', async () => {
+    const { listId } = await listOf(account, emails(5));
+    const id = await readyBroadcast(account, listId);
+    const slice = await nextSlice(id);
+    await change(id, 'pause');
+    expect(await gateSlice(account.db, slice)).toEqual({ kind: 'stopped' });
+    await change(id, 'cancel');
+    expect(await gateSlice(account.db, slice)).toEqual({ kind: 'stopped' });
+    expect(await sendsOf(account, id)).toEqual([]);
+  });
+
+  it('the kill switch for marketing email holds it back', async () => {
+    const { listId } = await listOf(account, emails(5));
+    const id = await readyBroadcast(account, listId);
+    const slice = await nextSlice(id);
+    await account.setting({ marketing_paused: true });
+    expect(await gateSlice(account.db, slice)).toEqual({ kind: 'held_back' });
+    await account.setting({ marketing_paused: false });
+    expect(await gateSlice(account.db, slice)).toMatchObject({ kind: 'decided' });
+  });
+
+  it('I7: a lost workflow is given another one, once', async () => {
+    const { listId } = await listOf(account, emails(1));
+    const id = await readyBroadcast(account, listId);
+    const restart = () => account.db.transaction((tx) => restartBroadcast(tx, now(), id, 1));
+    expect(await restart()).toBe(true);
+    expect(await restart()).toBe(false);
+    expect(await step(id)).toEqual({ kind: 'over', state: 'superseded' });
+    expect(await step(id, now(), 2)).toMatchObject({ kind: 'send' });
+  });
+});
+
+describe('the page gate', () => {
+  it('I2: a page that was taken back gates nobody for the lane that lost it, and what was on its way has a workflow', async () => {
+    const { listId } = await listOf(account, emails(10));
+    const id = await readyBroadcast(account, listId);
+    const slice = await nextSlice(id);
+    const first = { ...slice, items: slice.items.slice(0, 4) };
+    const rest = { ...slice, items: slice.items.slice(4) };
+    const decision = await gateSlice(account.db, first);
+    if (decision.kind !== 'decided') throw new Error(decision.kind);
+    const owned = first.items.map(({ sendId }) => ({
+      sendId,
+      attempt: { number: 1, epoch: slice.page.epoch },
+    }));
+    expect((await markSlice(account.db, now(), owned.slice(0, 2))).size).toBe(2);
+
+    expect(await takeBackPages(account.db, now(), id, 0)).toBe(1);
+    expect(await gateSlice(account.db, rest)).toEqual({ kind: 'superseded' });
+    expect((await markSlice(account.db, now(), owned.slice(2))).size).toBe(0);
+    const sends = await sendsOf(account, id);
+    expect(sends.map(({ state, run }) => ({ state, run }))).toEqual(
+      Array.from({ length: 4 }, () => ({ state: 'attempting', run: 1 })),
+    );
+
+    const again = await nextSlice(id, 1);
+    expect(again.items.map(({ recipient }) => recipient).sort()).toEqual(
+      rest.items.map(({ recipient }) => recipient).sort(),
+    );
+  });
+
+  it('one copy an address: whoever came to an address that had its copy gets none', async () => {
+    const { listId, prospectIds } = await listOf(account, emails(2));
+    const id = await readyBroadcast(account, listId);
+    const slice = await nextSlice(id);
+    const [earlier, later] = slice.items;
+    await gateSlice(account.db, { ...slice, items: [earlier!] });
+    await account.db.query(plain('update prospect set deleted_at = now() where id = $1'), [prospectIds[0]]);
+    await account.db.query(plain('update prospect set address_id = $2 where id = $1'), [
+      prospectIds[1],
+      earlier!.addressId,
+    ]);
+    // Read before the change: nothing is decided about that address.
+    expect(await gateSlice(account.db, { ...slice, items: [later!] })).toMatchObject({
+      open: new Set(),
+      refused: 0,
+    });
+    // Read again: the address has had its copy.
+    expect(await readPageRecipients(account.db, { ...slice.page, broadcastId: id })).toEqual([]);
+    const anew = { ...later!, addressId: earlier!.addressId };
+    expect(await gateSlice(account.db, { ...slice, items: [anew] })).toMatchObject({ open: new Set() });
+    expect(await sendsOf(account, id)).toHaveLength(1);
+  });
+});
+
+describe('the limit', () => {
+  it('is shared by all who ask, and a turn far away is not taken', async () => {
+    const { listId } = await listOf(account, emails(1));
+    const id = await readyBroadcast(account, listId, { perMinute: 60 });
+    const at = now();
+    const turns = await Promise.all(
+      Array.from({ length: 5 }, () => takeTurn(account.db, at, id, 1_000, 3_000)),
+    );
+    const taken = turns
+      .filter(({ kind }) => kind === 'taken')
+      .map((turn) => turn.at.getTime() - at.getTime());
+    expect(taken.sort((a, b) => a - b)).toEqual([0, 1_000, 2_000, 3_000]);
+    expect(turns.find(({ kind }) => kind === 'later')!.at.getTime() - at.getTime()).toBe(4_000);
+  });
+});
