@@ -4,5 +4,6 @@ export * from './bulkUpdate.ts';
 export * from './inbound.ts';
 export * from './operations.ts';
 export * from './people.ts';
+export * from './salesforce.ts';
 export * from './send.ts';
 export * from './suppression.ts';
