@@ -3,7 +3,7 @@
  * and nowhere else.
  */
 
-/** Task queues. What works through files runs apart from the sends, so that neither waits for the other. */
+/** Task queues. What works through files or lists runs apart from the sends, so that neither waits for the other. */
 export const TASK_QUEUES = {
   sends: 'heed-sends',
   automations: 'heed-automations',
@@ -20,8 +20,8 @@ export const WORKFLOW_TYPES = {
   rateCheck: 'rateCheck',
   automation: 'automation',
   enrollment: 'enrollment',
-} as const;
   broadcast: 'broadcast',
+} as const;
 
 /**
  * Workflow id of a send. The first run has the plain id; a run started later (sent again by hand, or after its workflow
@@ -41,12 +41,12 @@ export function automationId(id: string, run: number): string {
   return run === 1 ? `automation:${id}` : `automation:${id}:${run}`;
 }
 
-export function importFileId(importId: string): string {
 /** Workflow id of a broadcast; runs are numbered as those of a send. */
 export function broadcastId(id: string, run: number): string {
   return run === 1 ? `broadcast:${id}` : `broadcast:${id}:${run}`;
 }
 
+export function importFileId(importId: string): string {
   return `importFile:${importId}`;
 }
 

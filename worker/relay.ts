@@ -16,11 +16,10 @@ import {
 } from '../db/queries/outbox.ts';
 import { startNextRunIfUnfinished } from '../db/queries/runs.ts';
 import type { InboundReader } from '../domain/inbound.ts';
-import { isOver } from '../domain/bulkUpdate/words.ts';
 import type { SendOutcome } from '../domain/words.ts';
 import { deliverToAutomations } from './automationRelay.ts';
-
 import { deliverToBroadcasts } from './broadcastRelay.ts';
+
 const BATCH = 100;
 const DOMAIN_PAGE = 500;
 const NO_ID = '00000000-0000-0000-0000-000000000000';
@@ -144,11 +143,11 @@ async function deliver(
       // other's locks. Repeated it does nothing, for the send has left that run.
       await db.transaction((own) => retryInNextRun(own, now(), message));
       return;
-    case 'startImport':
     case 'wakeSend':
       if (await processes.wakeSend(message)) return;
       await db.transaction((own) => startNextRunIfUnfinished(own, now(), message.sendId, message.run));
       return;
+    case 'startImport':
       return processes.startImport(message.importId);
     case 'endImport':
       await processes.endImport(message.importId);
@@ -164,6 +163,10 @@ async function deliver(
     case 'wakeHeldBack':
     case 'prospectsChanged':
       return deliverToAutomations({ db, processes }, now(), message);
+    case 'startBroadcast':
+    case 'wakeBroadcast':
+    case 'endSendsOfBroadcast':
+      return deliverToBroadcasts({ db, processes }, now(), message);
     case 'endSendsOfDomain':
       for (let after: string | null = NO_ID; after !== null; ) {
         const page: string = after;
@@ -172,10 +175,6 @@ async function deliver(
         );
       }
   }
-    case 'startBroadcast':
-    case 'wakeBroadcast':
-    case 'endSendsOfBroadcast':
-      return deliverToBroadcasts({ db, processes }, now(), message);
 }
 
 /** The workflow was lost, and a new one would only wait for the time of the next attempt: it is asked to hurry too. */

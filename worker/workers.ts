@@ -50,15 +50,15 @@ export function createWorkers(options: {
     }),
     Worker.create({
       ...common,
-      taskQueue: TASK_QUEUES.operations,
-    Worker.create({
-      ...common,
       taskQueue: TASK_QUEUES.broadcasts,
       activities: activities.broadcasts,
       // The lanes of one broadcast, and room to look after others.
       maxConcurrentActivityTaskExecutions: 6,
       maxCachedWorkflows: 50,
     }),
+    Worker.create({
+      ...common,
+      taskQueue: TASK_QUEUES.operations,
       activities: activities.operations,
       // Each is long and heavy; two cores have no use for more.
       maxConcurrentActivityTaskExecutions: 4,

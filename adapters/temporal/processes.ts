@@ -38,15 +38,15 @@ export interface WorkflowProcesses {
   startAutomation(automation: { automationId: string; run: number }): Promise<void>;
   /** @returns false where the workflow is not running */
   wakeAutomation(automation: { automationId: string; run: number }): Promise<boolean>;
+  /** Starts carrying a broadcast through; does nothing where that run was ever started before. */
+  startBroadcast(broadcast: { broadcastId: string; run: number }): Promise<void>;
+  /** @returns false where the workflow is not running */
+  wakeBroadcast(broadcast: { broadcastId: string; run: number }): Promise<boolean>;
   isRunning(workflowId: string): Promise<boolean>;
 }
 
 /** Workflows on a real Temporal server. Errors are Temporal's own; they mean that it cannot be reached. */
 export function createWorkflowProcesses(client: Client): WorkflowProcesses {
-  /** Starts carrying a broadcast through; does nothing where that run was ever started before. */
-  startBroadcast(broadcast: { broadcastId: string; run: number }): Promise<void>;
-  /** @returns false where the workflow is not running */
-  wakeBroadcast(broadcast: { broadcastId: string; run: number }): Promise<boolean>;
   async function start(type: string, workflowId: string, options: StartOptions): Promise<void> {
     try {
       await client.withDeadline(Date.now() + CALL_MS, () =>
@@ -119,6 +119,13 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
       }),
     wakeAutomation: ({ automationId, run }) =>
       signal(automationWorkflowId(automationId, run), 'wakeAutomation'),
+    startBroadcast: ({ broadcastId, run }) =>
+      start(WORKFLOW_TYPES.broadcast, broadcastWorkflowId(broadcastId, run), {
+        taskQueue: TASK_QUEUES.broadcasts,
+        args: [{ broadcastId, run }],
+        staticSummary: 'one email to many',
+      }),
+    wakeBroadcast: ({ broadcastId, run }) => signal(broadcastWorkflowId(broadcastId, run), 'wakeBroadcast'),
     async isRunning(workflowId) {
       try {
         const { status } = await client.withDeadline(Date.now() + CALL_MS, () =>
@@ -134,13 +141,6 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
 }
 
 interface StartOptions {
-    startBroadcast: ({ broadcastId, run }) =>
-      start(WORKFLOW_TYPES.broadcast, broadcastWorkflowId(broadcastId, run), {
-        taskQueue: TASK_QUEUES.broadcasts,
-        args: [{ broadcastId, run }],
-        staticSummary: 'one email to many',
-      }),
-    wakeBroadcast: ({ broadcastId, run }) => signal(broadcastWorkflowId(broadcastId, run), 'wakeBroadcast'),
   readonly taskQueue: string;
   readonly args: [object];
   readonly staticSummary: string;

@@ -33,16 +33,16 @@ export type OutboxMessage =
   | { readonly type: 'moveEnrollments'; readonly automationId: string; readonly version: number }
   /** Marketing email goes out again: who waited for that is woken, page by page. */
   | { readonly type: 'wakeHeldBack' }
-  /** Running continuous automations look at these prospects again. Written by triggers. */
-  | { readonly type: 'prospectsChanged'; readonly prospectIds: readonly string[] };
-
-/** An entry as the relay takes it. Its id is the command id that makes a repeated signal harmless. */
-export interface OutboxEntry {
   | { readonly type: 'startBroadcast'; readonly broadcastId: string; readonly run: number }
   /** Somebody paused, resumed or cancelled it. */
   | { readonly type: 'wakeBroadcast'; readonly broadcastId: string; readonly run: number }
   /** Sends of a cancelled broadcast that wait for another attempt are ended page by page. */
   | { readonly type: 'endSendsOfBroadcast'; readonly broadcastId: string }
+  /** Running continuous automations look at these prospects again. Written by triggers. */
+  | { readonly type: 'prospectsChanged'; readonly prospectIds: readonly string[] };
+
+/** An entry as the relay takes it. Its id is the command id that makes a repeated signal harmless. */
+export interface OutboxEntry {
   readonly id: number;
   readonly aggregate: string;
   readonly message: OutboxMessage;
