@@ -24,6 +24,14 @@ export const WAYS = [
 ] as const;
 export type Way = (typeof WAYS)[number];
 
+/** Ways by which the recipients themselves say no: nobody else takes that back in bulk. */
+export const OWN_WAYS = [
+  'unsubscribe_link',
+  'one_click',
+  'unsubscribe_mail',
+  'complaint',
+] as const satisfies readonly Way[];
+
 /** Who changes something, by which way and why; every change takes one and the audit trail keeps it. */
 export interface Origin {
   readonly way: Way;
@@ -38,7 +46,7 @@ export interface Origin {
 
 /**
  * Where a send stands. `attempting` has an attempt in the air, `waiting` has a time for its next one,
- * `held` waits because the way out is held back by a fault of ours.
+ * `held` waits because a fault of ours holds the way out back, or because marketing email is paused.
  */
 export const SEND_STATES = ['queued', 'attempting', 'waiting', 'held', 'final'] as const;
 export type SendState = (typeof SEND_STATES)[number];

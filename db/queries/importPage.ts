@@ -106,14 +106,22 @@ class PageAddresses {
   readonly states: ReadonlyMap<string, AddressState>;
   readonly #ids: ReadonlyMap<string, string>;
   readonly #held: Set<string>;
+  /** What holds only by a bulk update, which can be undone, and that this file says too. */
+  readonly #unsaid: Set<string>;
   readonly entries: SuppressionEntry[] = [];
+  optOuts = 0;
 
   private constructor(ids: ReadonlyMap<string, string>, states: ReadonlyMap<string, AddressState>) {
     this.#ids = ids;
     this.states = states;
-    this.#held = new Set(
-      [...states.values()].flatMap((state) => state.reasons.map((reason) => `${state.addressId} ${reason}`)),
-    );
+    const keys = (reasonsOf: (state: AddressState) => readonly SuppressionReason[]) =>
+      new Set(
+        [...states.values()].flatMap((state) =>
+          reasonsOf(state).map((reason) => `${state.addressId} ${reason}`),
+        ),
+      );
+    this.#held = keys((state) => state.reasons);
+    this.#unsaid = keys((state) => state.bulkReasons);
   }
 
   static async lock(
@@ -138,14 +146,11 @@ class PageAddresses {
   /** @returns false where the reason holds already */
   suppress(addressId: string, reason: SuppressionReason, note: string | null): boolean {
     const key = `${addressId} ${reason}`;
-    if (this.#held.has(key)) return false;
+    const isNew = !this.#held.has(key);
+    if (isNew || this.#unsaid.delete(key)) this.entries.push({ addressId, reason, note });
     this.#held.add(key);
-    this.entries.push({ addressId, reason, note });
-    return true;
-  }
-
-  get optOuts(): number {
-    return this.entries.filter((entry) => entry.reason === 'opt_out').length;
+    if (isNew && reason === 'opt_out') this.optOuts += 1;
+    return isNew;
   }
 }
 

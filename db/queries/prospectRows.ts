@@ -120,11 +120,14 @@ export interface AddressState {
   readonly prospectId: string | null;
   /** Why it is on the Global Suppression List. */
   readonly reasons: readonly SuppressionReason[];
+  /** Those of the reasons that hold only by a bulk update, which can be undone. */
+  readonly bulkReasons: readonly SuppressionReason[];
 }
 
 const ADDRESS_STATES = plain(`
   select a.id, a.email is null as erased, p.id as prospect_id,
-    array(select s.reason from suppression s where s.address_id = a.id and s.list_id is null) as reasons
+    array(select s.reason from suppression s where s.address_id = a.id and s.list_id is null) as reasons,
+    array(select s.reason from suppression s where s.address_id = a.id and s.list_id is null and s.way = 'bulk_update') as bulk_reasons
   from address a left join prospect p on p.address_id = a.id and p.deleted_at is null
   where a.id = any($1::uuid[])`);
 
@@ -138,11 +141,18 @@ export async function readAddressStates(
     erased: boolean;
     prospect_id: string | null;
     reasons: SuppressionReason[];
+    bulk_reasons: SuppressionReason[];
   }>(ADDRESS_STATES, [addressIds]);
   return new Map(
     rows.map((row) => [
       row.id,
-      { addressId: row.id, erased: row.erased, prospectId: row.prospect_id, reasons: row.reasons },
+      {
+        addressId: row.id,
+        erased: row.erased,
+        prospectId: row.prospect_id,
+        reasons: row.reasons,
+        bulkReasons: row.bulk_reasons,
+      },
     ]),
   );
 }

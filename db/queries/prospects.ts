@@ -101,8 +101,8 @@ export async function createProspect(
     { action: 'prospect.created', prospectId: values.id, addressId, after: flags },
   ]);
   await setWantedFlags(tx, origin, now, values, {
-    emailOptOut: input.emailOptOut || flags.emailOptOut,
-    bounced: input.bounced || flags.bounced,
+    ...(input.emailOptOut && { emailOptOut: true }),
+    ...(input.bounced && { bounced: true }),
   });
   return { kind: 'created', prospect: (await readProspect(tx, values.id))! };
 }
@@ -298,11 +298,14 @@ async function setWantedFlags(
   wanted: FlagChange,
 ): Promise<void> {
   const entries = (value: boolean) =>
-    FLAG_REASONS.filter(([flag]) => wanted[flag] === value && prospect[flag] !== value).map(([, reason]) => ({
-      addressId: prospect.addressId,
-      reason,
-      note: origin.reason,
-    }));
+    // Yes is said again where it holds: it may hold only by a bulk update, which can be undone.
+    FLAG_REASONS.filter(([flag]) => wanted[flag] === value && (value || prospect[flag])).map(
+      ([, reason]) => ({
+        addressId: prospect.addressId,
+        reason,
+        note: origin.reason,
+      }),
+    );
   const [add, remove] = [entries(true), entries(false)];
   if (add.length > 0) await addSuppressionsLocked(tx, origin, now, add);
   if (remove.length > 0) await removeSuppressions(tx, origin, now, remove);

@@ -1,9 +1,10 @@
 import { v7 as uuidv7 } from 'uuid';
-import type { Origin, SuppressionReason } from '../../domain/words.ts';
+import { type Origin, OWN_WAYS, type SuppressionReason, type Way } from '../../domain/words.ts';
 import { plain, type Transaction } from '../connection.ts';
 import { type AuditFact, addAuditEntries } from './audit.ts';
 import { endSuppressedSends } from './ending.ts';
 import { lockAddressesWithProspects, lockDomainsExclusive } from './locks.ts';
+import { lookAgainForDomains } from './lookingAgain.ts';
 import { addToOutbox } from './outbox.ts';
 
 /** One reason on one address; with a list it holds for that list alone. */
@@ -12,13 +13,22 @@ export interface SuppressionEntry {
   readonly reason: SuppressionReason;
   readonly listId?: string | null;
   readonly note?: string | null;
+  /** By which way it was said at first, where the origin only carries it to another address. */
+  readonly way?: Way;
 }
 
+/*
+ * An entry that holds already is left as it is, but for one thing: what a bulk update said can be taken back for
+ * thousands at once, so whoever else says the same makes the entry theirs; and so do the recipients themselves.
+ */
 const INSERT = plain(`
-  insert into suppression (id, address_id, reason, list_id, way, actor, note, created_at)
-  select e.id, e.address_id, e.reason, e.list_id, $2, $3, e.note, $4
-  from jsonb_to_recordset($1::jsonb) as e(id uuid, address_id uuid, reason text, list_id uuid, note text)
-  on conflict do nothing returning address_id, reason, list_id`);
+  insert into suppression as held (id, address_id, reason, list_id, way, actor, note, created_at)
+  select e.id, e.address_id, e.reason, e.list_id, coalesce(e.way, $2), $3, e.note, $4
+  from jsonb_to_recordset($1::jsonb) as e(id uuid, address_id uuid, reason text, list_id uuid, note text, way text)
+  on conflict on constraint suppression_once do update set way = excluded.way, actor = excluded.actor, note = excluded.note
+    where (held.way = 'bulk_update' and excluded.way <> 'bulk_update')
+      or (held.way <> all($5::text[]) and excluded.way = any($5::text[]))
+  returning address_id, reason, list_id`);
 const DELETE = plain(`
   delete from suppression s using jsonb_to_recordset($1::jsonb) as e(address_id uuid, reason text, list_id uuid)
   where s.address_id = e.address_id and s.reason = e.reason and s.list_id is not distinct from e.list_id
@@ -43,7 +53,7 @@ interface Changed extends Record<string, unknown> {
  * The flags follow the reasons: `opt_out` sets Email Opt Out and `bounced` sets Bounced of the prospect whose current
  * address it is, and no reason ever touches the other flag (I3).
  *
- * @returns how many entries were new
+ * @returns how many entries were new, or have another's way now
  */
 export async function addSuppressions(
   tx: Transaction,
@@ -70,8 +80,15 @@ export async function addSuppressionsLocked(
     reason: entry.reason,
     list_id: entry.listId ?? null,
     note: entry.note ?? null,
+    way: entry.way ?? null,
   }));
-  const added = await tx.query<Changed>(INSERT, [JSON.stringify(rows), origin.way, origin.actor, now]);
+  const added = await tx.query<Changed>(INSERT, [
+    JSON.stringify(distinct(rows)),
+    origin.way,
+    origin.actor,
+    now,
+    OWN_WAYS,
+  ]);
   const flags = await setFlags(tx, now, globally(entries), true);
   await addAuditEntries(tx, origin, now, [
     ...added.map((row) => suppressionFact('suppression.added', row)),
@@ -94,6 +111,16 @@ export async function removeSuppressions(
 ): Promise<number> {
   if (entries.length === 0) return 0;
   await lockAddressesWithProspects(tx, [...new Set(entries.map((entry) => entry.addressId))]);
+  return removeSuppressionsLocked(tx, origin, now, entries);
+}
+
+/** {@link removeSuppressions} for a caller that holds the locks of the addresses and their prospects already. */
+export async function removeSuppressionsLocked(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  entries: readonly Omit<SuppressionEntry, 'note'>[],
+): Promise<number> {
   const rows = entries.map((entry) => ({
     address_id: entry.addressId,
     reason: entry.reason,
@@ -106,6 +133,14 @@ export async function removeSuppressions(
     ...flags,
   ]);
   return removed.length;
+}
+
+/** One entry for each address, reason and list: one statement cannot touch the same twice. */
+function distinct<Row extends { address_id: string; reason: string; list_id: string | null }>(
+  rows: readonly Row[],
+): Row[] {
+  const groups = Map.groupBy(rows, (row) => `${row.address_id} ${row.reason} ${row.list_id}`);
+  return [...groups.values()].map(([first]) => first!);
 }
 
 function globally<Entry extends Omit<SuppressionEntry, 'note'>>(entries: readonly Entry[]): Entry[] {
@@ -204,6 +239,7 @@ export async function addDomainSuppressions(
       message: { type: 'endSendsOfDomain', domain },
     })),
   );
+  if (added.length > 0) await lookAgainForDomains(tx, now);
   return added;
 }
 
@@ -235,5 +271,6 @@ export async function removeDomainSuppression(
   await addAuditEntries(tx, origin, now, [
     { action: 'domain_suppression.removed', subject: domain, before: { reason: 'manual' } },
   ]);
+  await lookAgainForDomains(tx, now);
   return true;
 }

@@ -113,8 +113,8 @@ export async function readSubscription(on: Session, sendId: string): Promise<Sub
 /**
  * Unsubscribes the person that a send went to, at the address of the send and at every address of the person's records
  * (I4): it holds also where the person has moved to another address, was deleted, or was merged into another record.
- * Waiting sends that it applies to end in the same transaction (I1). Whoever is unsubscribed already stays so, and
- * nothing is written down twice.
+ * Waiting sends that it applies to end in the same transaction (I1). Whoever is unsubscribed already stays so; what
+ * somebody else had said for the person is the person's own word from now on, which is written down once.
  *
  * @returns false where there is no such send
  */
