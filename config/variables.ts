@@ -17,12 +17,10 @@ const port = z.coerce
   .min(1, 'must be a port number from 1 to 65535')
   .max(65535, 'must be a port number from 1 to 65535');
 
-const count = (max: number) =>
-  z.coerce
-    .number({ error: `must be a whole number from 1 to ${max}` })
-    .int(`must be a whole number from 1 to ${max}`)
-    .min(1, `must be a whole number from 1 to ${max}`)
-    .max(max, `must be a whole number from 1 to ${max}`);
+const count = (max: number, min = 1) => {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z.coerce.number({ error }).int(error).min(min, error).max(max, error);
+};
 
 const hostAndPort = z.string().regex(/^[^\s/:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$/, 'must be host:port');
 
@@ -168,7 +166,8 @@ export const serviceVariables = {
     true,
   ),
   HEED_DATABASE_POOL_SIZE: withDefault(
-    count(500),
+    // The relay keeps one for itself while it waits for another.
+    count(500, 2),
     '20',
     'Most connections to PostgreSQL that one process keeps open.',
   ),

@@ -16,6 +16,8 @@ export const WORKFLOWS: BundleOptions = {
 
 /** How long a worker that is told to stop waits for its attempts: as long as a conversation usually takes. */
 const GRACE = '20 seconds';
+/** After this it ends whatever still runs: what was begun is gone on with elsewhere, and who stops it waits 30 s. */
+const FORCE = '25 seconds';
 
 /** A worker for each task queue: the sends, the automations, the broadcasts, and what works through files and tables. */
 export function createWorkers(options: {
@@ -31,6 +33,7 @@ export function createWorkers(options: {
     workflowBundle,
     interceptors: { activity: [() => ({ inbound: maskFailures })] },
     shutdownGraceTime: GRACE,
+    shutdownForceTime: FORCE,
   };
   return Promise.all([
     Worker.create({

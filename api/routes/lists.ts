@@ -20,7 +20,7 @@ import { jsonAnswer, jsonBody, operation } from '../operation.ts';
 import { ApiProblem, bodyProblem, notFound } from '../problems.ts';
 import { id, idPath, name, time, timeOf } from '../schemas/common.ts';
 import { CriteriaSchema } from '../schemas/criteria.ts';
-import { idCursor, limit, pageOf, toPage } from '../schemas/paging.ts';
+import { cursorTo, idCursor, limit, pageOf, toPage } from '../schemas/paging.ts';
 import { ProspectSchema, prospectView } from '../schemas/prospect.ts';
 
 const tags = ['Lists'];
@@ -56,9 +56,10 @@ const list = operation('read', [], {
   path: '/lists',
   operationId: 'listLists',
   tags,
-  summary: 'All lists',
+  summary: 'Lists',
   description: 'By name.',
-  responses: { 200: jsonAnswer(z.object({ items: z.array(ListSchema) }).openapi('Lists'), 'The lists.') },
+  request: { query: z.strictObject({ limit, cursor: cursorTo(z.string().max(200)) }) },
+  responses: { 200: jsonAnswer(pageOf(ListSchema, 'ListPage'), 'The lists.') },
 });
 
 const create = operation('write', ['conflict', 'unprocessable'], {
@@ -170,7 +171,14 @@ const removeMember = operation('write', ['not-found', 'conflict'], {
 
 export function listRoutes({ db, now }: ApiDeps): Api {
   const api = new OpenAPIHono<ApiEnv>();
-  api.openapi(list, async (c) => c.json({ items: (await readLists(db)).map(view) }, 200));
+  api.openapi(list, async (c) => {
+    const { limit, cursor } = c.req.valid('query');
+    const rows = await readLists(db, cursor ?? null, limit + 1);
+    return c.json(
+      toPage(rows, limit, ({ name }) => name, view),
+      200,
+    );
+  });
   api.openapi(create, async (c) => {
     const { name, private: isPrivate, criteria: givenCriteria } = c.req.valid('json');
     const created =

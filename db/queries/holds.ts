@@ -1,3 +1,4 @@
+import { maskAddresses } from '../../domain/address.ts';
 import { holdMilliseconds } from '../../domain/hold.ts';
 import { plain, prepared, type Session } from '../connection.ts';
 import { raiseAlert } from './alerts.ts';
@@ -52,7 +53,8 @@ export async function raiseHold(
   await raiseAlert(on, now, {
     key: `${category}:${destination}`,
     kind: category,
-    detail: detail ?? destination,
+    // Where a reply names an address, an alert that outlives the person must not.
+    detail: maskAddresses(detail ?? destination),
   });
   return extended?.until ?? held!.until;
 }

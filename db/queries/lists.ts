@@ -4,6 +4,7 @@ import { plain, type Session, type Transaction } from '../connection.ts';
 import { countMatching } from './criteria.ts';
 import { criteriaSql } from './criteriaSql.ts';
 import { lockProspects } from './locks.ts';
+import { lookAgainForList } from './lookingAgain.ts';
 
 /** Static members by name, or whoever matches its criteria; a prospect stands in a list once. */
 export interface List {
@@ -25,7 +26,9 @@ const BY_NAME = plain('select id from list where lower(name) = lower($1)');
 const COLUMNS = `l.id, l.name, l.private, l.criteria, l.created_at as "createdAt",
   case when l.criteria is null then (select count(*)::int from list_member m where m.list_id = l.id) end as members`;
 const READ = plain(`select ${COLUMNS} from list l where l.id = $1`);
-const READ_ALL = plain(`select ${COLUMNS} from list l order by lower(l.name)`);
+const READ_PAGE = plain(
+  `select ${COLUMNS} from list l where $1::text is null or lower(l.name) > lower($1) order by lower(l.name) limit $2`,
+);
 const LOCK = plain('select criteria is not null as dynamic from list where id = $1 for key share');
 /** One at a time: each change is checked against all other lists as they are. */
 const LOCK_CRITERIA = plain('lock table list in share row exclusive mode');
@@ -107,7 +110,7 @@ export type ChangedList =
   | { readonly kind: 'exists'; readonly listId: string };
 
 /**
- * Changes a list.
+ * Changes a list. Running continuous automations that name a dynamic list look at everybody again when its criteria change.
  *
  * @throws ListsRefused where dynamic lists would name each other in a circle, or lead to too many conditions
  */
@@ -126,7 +129,10 @@ export async function changeList(
   if (other !== undefined && other.id !== id) return { kind: 'exists', listId: other.id };
   const criteria = change.criteria === undefined ? null : JSON.stringify(change.criteria);
   await tx.query(UPDATE, [id, name, change.private ?? null, criteria]);
-  if (criteria !== null) await checkLists(tx, now);
+  if (criteria !== null) {
+    await checkLists(tx, now);
+    await lookAgainForList(tx, now, id);
+  }
   return { kind: 'changed' };
 }
 
@@ -142,9 +148,9 @@ export async function readList(on: Session, id: string): Promise<List | null> {
   return list ?? null;
 }
 
-/** All lists, by name. */
-export async function readLists(on: Session): Promise<List[]> {
-  return on.query<List & Record<string, unknown>>(READ_ALL);
+/** Lists by name, from the first after the name `after` on. */
+export async function readLists(on: Session, after: string | null, limit: number): Promise<List[]> {
+  return on.query<List & Record<string, unknown>>(READ_PAGE, [after, limit]);
 }
 
 /** How many current prospects stand in a list now, static or dynamic. */

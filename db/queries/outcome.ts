@@ -38,11 +38,17 @@ export type AfterAttempt =
   | { readonly state: 'final'; readonly outcome: SendOutcome; readonly reason: string | null }
   | { readonly state: 'waiting'; readonly nextAttemptAt: Date };
 
+/*
+ * A reply may name the person, who may have been erased while the message was in the air: its text is kept only while the
+ * send has its recipient.
+ */
 const DELIVERED = prepared(
   'record_delivered',
-  `with done as (
+  `with kept as materialized (
+     select $8::text as reply_text from send where id = $1 and recipient is not null for no key update
+   ), done as (
      update attempt set state = 'finished', outcome = 'delivered', finished_at = $4, phase = $5, reply_code = $6,
-       enhanced_code = $7, reply_text = $8, remote_host = $9
+       enhanced_code = $7, reply_text = (select reply_text from kept), remote_host = $9
      where send_id = $1 and number = $2 and epoch = $3 and (state <> 'finished' or outcome = 'unknown')
      returning state
    ), moved as (
@@ -64,7 +70,7 @@ const ATTEMPT = prepared(
 const FINISH_ATTEMPT = prepared(
   'finish_attempt',
   `update attempt set state = 'finished', outcome = $4, category = $5, fault_ours = $6, rule = $7, phase = $8, reply_code = $9,
-     enhanced_code = $10, reply_text = $11, remote_host = coalesce($12, remote_host), finished_at = $13, next_attempt_at = $14
+     enhanced_code = $10, reply_text = (select $11::text from send where id = $1 and recipient is not null), remote_host = coalesce($12, remote_host), finished_at = $13, next_attempt_at = $14
    where send_id = $1 and number = $2 and epoch = $3`,
 );
 const WAIT = prepared(

@@ -66,7 +66,7 @@ export function readProspectRow(format: RowFormat, row: CsvRow): ProspectRow {
   let address: ParsedAddress | null = null;
 
   for (const column of format.columns) {
-    const cell = row.cells[column.index] ?? '';
+    const cell = cellOf(row, column);
     if (cell.trim() === '' && column.field !== 'email') continue;
     if (column.field === 'email') {
       const read = parseAddress(cell);
@@ -89,6 +89,11 @@ export function readProspectRow(format: RowFormat, row: CsvRow): ProspectRow {
     }
   }
   return { address, fields, custom: Object.fromEntries(custom), ...flags, problems };
+}
+
+/** Without the apostrophe that exports put before what a spreadsheet would run as a formula (OWASP, CSV Injection). */
+function cellOf(row: CsvRow, column: Column): string {
+  return (row.cells[column.index] ?? '').replace(/^'(?='*[=+\-@\t\r])/, '');
 }
 
 const NOT_YES_OR_NO = {
@@ -122,9 +127,9 @@ const REASONS: Readonly<Record<string, SuppressionReason>> = {
  */
 export function readSuppressionRow(format: RowFormat, row: CsvRow): SuppressionRow {
   const problems = problemsOfRow(format, row);
-  const cellOf = (field: string) => {
+  const fieldOf = (field: string) => {
     const column = format.columns.find((each) => each.field === field);
-    const text = column === undefined ? '' : (row.cells[column.index] ?? '').trim();
+    const text = column === undefined ? '' : cellOf(row, column).trim();
     const report = (problem: { code: string; message: string }) =>
       problems.push({
         line: row.line,
@@ -134,7 +139,12 @@ export function readSuppressionRow(format: RowFormat, row: CsvRow): SuppressionR
       });
     return { text, report };
   };
-  const [email, domain, reason, note] = [cellOf('email'), cellOf('domain'), cellOf('reason'), cellOf('note')];
+  const [email, domain, reason, note] = [
+    fieldOf('email'),
+    fieldOf('domain'),
+    fieldOf('reason'),
+    fieldOf('note'),
+  ];
 
   const address = email.text === '' ? null : parseAddress(email.text);
   if (address !== null && isAddressProblem(address)) email.report(addressProblem(address));

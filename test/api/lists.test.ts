@@ -143,6 +143,26 @@ describe('dynamic lists', () => {
   });
 });
 
+it('lists come by name, page by page', async () => {
+  const word = some('Page');
+  const names = ['c', 'A', 'b', 'É'].map((letter) => `${word} ${letter}`);
+  for (const name of names) expect((await post('/lists', { name })).status).toBe(201);
+  const seen: string[] = [];
+  let cursor = '';
+  do {
+    const { body } = await api.call('GET', `/lists?limit=2${cursor}`);
+    expect(body.items.length).toBeLessThanOrEqual(2);
+    seen.push(...body.items.map(({ name }: { name: string }) => name));
+    cursor = body.nextCursor === null ? '' : `&cursor=${body.nextCursor}`;
+  } while (cursor !== '');
+  expect(new Set(seen).size).toBe(seen.length);
+  expect(seen.filter((name) => name.startsWith(word)).slice(0, 3)).toEqual(
+    ['A', 'b', 'c'].map((letter) => `${word} ${letter}`),
+  );
+  expect(seen).toContain(names[3]);
+  expect((await api.call('GET', '/lists?cursor=x')).status).toBe(400);
+});
+
 describe('static lists', () => {
   it('keep a prospect once, however often it is put in', async () => {
     const { id } = (await list()).body;

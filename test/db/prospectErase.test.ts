@@ -167,6 +167,39 @@ describe('erasing a person', () => {
     expect(rows).toEqual(Array(3).fill({ state: 'final', outcome: 'cancelled', recipient: null }));
   });
 
+  it.each(['delivered', 'hard_bounce'] as const)(
+    'leaves nothing of what a server says afterwards of a message that was in the air: %s',
+    async (outcome) => {
+      const word = `w${randomUUID().replaceAll('-', '')}`;
+      const prospect = await create(`${word}@example.net`);
+      const send = await account.send(prospect);
+      const decision = await gate(account.db, { ...send, trigger: 'schedule', now: NOW });
+      if (decision.kind !== 'open') throw new Error(decision.kind);
+      await erase(prospect.id);
+      const end = {
+        outcome,
+        category: outcome === 'delivered' ? null : ('user_unknown' as const),
+        faultOurs: false,
+        holdsBack: false,
+        rule: null,
+        phase: 'final_dot',
+        replyCode: outcome === 'delivered' ? 250 : 550,
+        enhancedCode: null,
+        replyText: `<${word}@example.net> told`,
+        remoteHost: 'mx.example.net',
+        hintSeconds: null,
+        destination: 'relay:test:25',
+      };
+      await recordOutcome(account.db, send, decision.attempt, end, NOW);
+      expect(await tablesWith(word)).toEqual([]);
+      const rows = await account.db.query(
+        plain('select outcome, reply_text from attempt where send_id = $1'),
+        [send.sendId],
+      );
+      expect(rows).toEqual([{ outcome, reply_text: null }]);
+    },
+  );
+
   it('finds every address and record of the person: former ones, merged ones, deleted ones of the same address', async () => {
     const word = `w${randomUUID().replaceAll('-', '')}`;
     const earlier = await create(`${word}.1@example.net`, { fields: { lastName: word } });

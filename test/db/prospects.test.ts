@@ -387,7 +387,7 @@ describe('lists', () => {
     expect(await add()).toEqual({ kind: 'added', added: 1, unknown: [nobody] });
     expect(await add()).toEqual({ kind: 'added', added: 0, unknown: [nobody] });
     expect(await readList(account.db, listId)).toMatchObject({ name, members: 1 });
-    expect((await readLists(account.db)).map(({ id }) => id)).toContain(listId);
+    expect((await readLists(account.db, null, 100)).map(({ id }) => id)).toContain(listId);
     expect(await removeListMembers(account.db, listId, [prospect.id])).toBe(1);
     expect(await readList(account.db, listId)).toMatchObject({ members: 0 });
     expect(

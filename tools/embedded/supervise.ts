@@ -28,7 +28,10 @@ const service = spawn(job.command, job.args, {
   ...(job.gid === undefined ? {} : { gid: job.gid }),
 });
 
+let stopping = false;
+
 function stop(): void {
+  stopping = true;
   service.kill(job.stopSignal);
   setTimeout(() => service.kill('SIGKILL'), job.graceMs).unref();
 }
@@ -43,6 +46,8 @@ service.on('error', (error) => {
   process.exit(127);
 });
 service.on('exit', (code, signal) => {
+  // Into the log, for whoever wonders why: some end without a word.
+  if (!stopping) process.stderr.write(`${job.command} ended with ${signal ?? `status ${code}`}\n`);
   for (const path of job.deleteAfterwards ?? [])
     rmSync(path, { recursive: true, force: true, maxRetries: 5 });
   process.exit(code ?? (signal === job.stopSignal ? 0 : 1));

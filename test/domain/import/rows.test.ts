@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { csvLine } from '../../../api/csv.ts';
 import { columnsOf } from '../../../domain/import/columns.ts';
 import { type RowFormat, readProspectRow, readSuppressionRow } from '../../../domain/import/rows.ts';
 import type { CustomField } from '../../../domain/prospectFields.ts';
@@ -99,6 +100,21 @@ describe('a row of prospects', () => {
 });
 
 describe('a row of suppressions', () => {
+  it('is what was exported, without the apostrophe that keeps it from running as a formula', () => {
+    for (const email of ['=1+1@example.com', '+49@example.com', "'=1@example.com", "o'neil@example.com"]) {
+      const note = '@SUM(A1)';
+      const [exported = '', as = ''] = csvLine([email, note]).trimEnd().split(',');
+      expect(suppression(exported, '', '', as)).toMatchObject({
+        address: { given: email },
+        note,
+        problems: [],
+      });
+    }
+    expect(suppression("'tis@example.com", '', '', '')).toMatchObject({
+      address: { given: "'tis@example.com" },
+    });
+  });
+
   it('takes an address with its reason and note, or a domain', () => {
     expect(suppression('a@example.com', '', 'Hard bounce', 'old list')).toMatchObject({
       address: { comparisonForm: 'a@example.com' },
