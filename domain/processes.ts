@@ -15,6 +15,7 @@ export const TASK_QUEUES = {
 export const WORKFLOW_TYPES = {
   emailSend: 'emailSend',
   importFile: 'importFile',
+  bulkUpdate: 'bulkUpdate',
   sweep: 'sweep',
   imapPoll: 'imapPoll',
   rateCheck: 'rateCheck',
@@ -48,6 +49,10 @@ export function broadcastId(id: string, run: number): string {
 
 export function importFileId(importId: string): string {
   return `importFile:${importId}`;
+}
+
+export function bulkUpdateId(id: string): string {
+  return `bulkUpdate:${id}`;
 }
 
 /** Id of the Schedule that looks for unfinished sends without a workflow. */

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
 import type { Database, Transaction } from '../db/connection.ts';
 import { listen } from '../db/listener.ts';
+import { readBulkUpdate } from '../db/queries/bulkUpdates.ts';
 import { endSuppressedSendsOfDomain } from '../db/queries/ending.ts';
 import { HEED } from '../db/queries/gate.ts';
 import { applyInbound } from '../db/queries/inbound.ts';
@@ -15,6 +16,7 @@ import {
   takeFromOutbox,
 } from '../db/queries/outbox.ts';
 import { startNextRunIfUnfinished } from '../db/queries/runs.ts';
+import { isOver } from '../domain/bulkUpdate/words.ts';
 import type { InboundReader } from '../domain/inbound.ts';
 import type { SendOutcome } from '../domain/words.ts';
 import { deliverToAutomations } from './automationRelay.ts';
@@ -152,6 +154,13 @@ async function deliver(
     case 'endImport':
       await processes.endImport(message.importId);
       return;
+    case 'startBulkUpdate':
+      return processes.startBulkUpdate(message.bulkUpdateId);
+    case 'wakeBulkUpdate':
+      if (await processes.wakeBulkUpdate(message.bulkUpdateId)) return;
+      // One that is over has nothing to be told; of one that is not, the workflow was lost.
+      if (isOver((await readBulkUpdate(db, message.bulkUpdateId))?.state ?? 'done')) return;
+      return processes.startBulkUpdate(message.bulkUpdateId);
     case 'applyInbound':
       return applyInbound(db, now(), readInbound, message.inboundId);
     case 'startEnrollment':

@@ -1,4 +1,5 @@
 export { automation } from './automation.ts';
+export { bulkUpdate } from './bulkUpdate.ts';
 export { emailSend } from './emailSend.ts';
 export { enrollment } from './enrollment.ts';
 export { imapPoll } from './imapPoll.ts';

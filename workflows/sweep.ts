@@ -1,7 +1,7 @@
 import { continueAsNew, proxyActivities, workflowInfo } from '@temporalio/workflow';
 import type { SweepActivities } from '../activities/sweep.ts';
 
-const { restartLostSends, restartLostImports } = proxyActivities<SweepActivities>({
+const { restartLostSends, restartLostImports, restartLostBulkUpdates } = proxyActivities<SweepActivities>({
   // A page of 1,000 sends asks Temporal 1,000 times at the most.
   startToCloseTimeout: '5 minutes',
   heartbeatTimeout: '30 seconds',
@@ -15,7 +15,10 @@ export interface SweepInput {
   readonly restarted: number;
 }
 
-/** Gives every unfinished send and import whose workflow was lost (terminated, or gone with its namespace) a new one. */
+/**
+ * Gives every unfinished send, import and bulk update whose workflow was lost (terminated, or gone with its namespace) a
+ * new one.
+ */
 export async function sweep(input?: SweepInput): Promise<{ restarted: number }> {
   let restarted = input?.restarted ?? 0;
   for (let after: string | null = input?.after ?? ''; after !== null; ) {
@@ -28,5 +31,6 @@ export async function sweep(input?: SweepInput): Promise<{ restarted: number }> 
     after = page.next;
   }
   const imports = await restartLostImports({ now: Date.now() });
-  return { restarted: restarted + imports.restarted };
+  const bulkUpdates = await restartLostBulkUpdates({ now: Date.now() });
+  return { restarted: restarted + imports.restarted + bulkUpdates.restarted };
 }

@@ -1,6 +1,7 @@
 import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
 import {
   automationId as automationWorkflowId,
+  bulkUpdateId as bulkUpdateWorkflowId,
   broadcastId as broadcastWorkflowId,
   bulkUpdateId as bulkUpdateWorkflowId,
   emailSendId,
@@ -30,6 +31,9 @@ export interface WorkflowProcesses {
   startImport(importId: string): Promise<void>;
   /** @returns false where the workflow is not running */
   endImport(importId: string): Promise<boolean>;
+  startBulkUpdate(bulkUpdateId: string): Promise<void>;
+  /** @returns false where the workflow is not running */
+  wakeBulkUpdate(bulkUpdateId: string): Promise<boolean>;
   /** Starts a prospect's way through an automation; does nothing where that run was ever started before. */
   startEnrollment(enrollment: { enrollmentId: string; run: number }): Promise<void>;
   /** @returns false where the workflow is not running */
@@ -103,6 +107,15 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
         throw error;
       }
     },
+    startBulkUpdate: (bulkUpdateId) =>
+      start(WORKFLOW_TYPES.bulkUpdate, bulkUpdateWorkflowId(bulkUpdateId), {
+        taskQueue: TASK_QUEUES.operations,
+        args: [{ bulkUpdateId }],
+        // As an import: one that was lost goes on under its own id, one that is over ends at once.
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+        staticSummary: 'bulk update of prospects',
+      }),
+    wakeBulkUpdate: (bulkUpdateId) => signal(bulkUpdateWorkflowId(bulkUpdateId), 'wakeBulkUpdate'),
     startEnrollment: ({ enrollmentId, run }) =>
       start(WORKFLOW_TYPES.enrollment, enrollmentWorkflowId(enrollmentId, run), {
         taskQueue: TASK_QUEUES.automations,

@@ -18,6 +18,9 @@ export type OutboxMessage =
   | { readonly type: 'retrySend'; readonly sendId: string; readonly run: number }
   | { readonly type: 'startImport'; readonly importId: string }
   | { readonly type: 'endImport'; readonly importId: string }
+  | { readonly type: 'startBulkUpdate'; readonly bulkUpdateId: string }
+  /** It was paused, resumed or cancelled. */
+  | { readonly type: 'wakeBulkUpdate'; readonly bulkUpdateId: string }
   /** What came in is understood and applied, by the relay itself. */
   | { readonly type: 'applyInbound'; readonly inboundId: string }
   /** Unfinished sends to a domain that was suppressed are ended page by page, outside the writer's transaction. */

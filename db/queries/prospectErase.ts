@@ -37,6 +37,8 @@ const ERASE_PROSPECTS = plain(`
 const ERASE_ADDRESSES = plain(
   'update address set email = null, domain = null, erased_at = $2 where id = any($1::uuid[])',
 );
+const ERASE_VALUES = plain(`
+  update bulk_update_row set before = null, after = null where prospect_id = any($1::uuid[]) and outcome = 'changed'`);
 const ERASE_NOTES = plain('update suppression set note = null where address_id = any($1::uuid[])');
 // By address in two halves, each with an index of its own.
 const SENDS = `
@@ -78,6 +80,7 @@ export async function eraseProspect(
   await Promise.all([
     tx.query(ERASE_PROSPECTS, [ids, now]),
     tx.query(ERASE_ADDRESSES, [addressIds, now]),
+    tx.query(ERASE_VALUES, [ids]),
     tx.query(ERASE_NOTES, [addressIds]),
     tx.query(ERASE_REPLIES, [ids, addressIds]),
     tx.query(ERASE_EVENTS, [ids, addressIds]),

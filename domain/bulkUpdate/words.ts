@@ -13,3 +13,21 @@ export type RowOutcome = (typeof ROW_OUTCOMES)[number];
  */
 export const REFUSALS = ['gone', 'no_longer_matches', 'own_opt_out', 'changed_since'] as const;
 export type Refusal = (typeof REFUSALS)[number];
+
+/** What a person may do with one that is under way. */
+export const BULK_UPDATE_COMMANDS = ['pause', 'resume', 'cancel'] as const;
+export type BulkUpdateCommand = (typeof BULK_UPDATE_COMMANDS)[number];
+
+/** To which state a command leads, from where it is allowed. */
+export const AFTER_COMMAND: Readonly<
+  Record<BulkUpdateCommand, { from: readonly BulkUpdateState[]; to: BulkUpdateState }>
+> = {
+  pause: { from: ['queued', 'running'], to: 'paused' },
+  resume: { from: ['paused'], to: 'running' },
+  cancel: { from: ['queued', 'running', 'paused'], to: 'cancelled' },
+};
+
+/** Whether nothing more will be done. */
+export function isOver(state: BulkUpdateState): boolean {
+  return state === 'done' || state === 'cancelled' || state === 'failed';
+}

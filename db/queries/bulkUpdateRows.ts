@@ -1,0 +1,225 @@
+import type { FieldValue } from '../../domain/automation/definition.ts';
+import { isFlag } from '../../domain/automation/definition.ts';
+import type { Refusal, RowOutcome } from '../../domain/bulkUpdate/words.ts';
+import type { Criteria } from '../../domain/criteria/criteria.ts';
+import { OWN_WAYS, type StandardField } from '../../domain/words.ts';
+import { plain, type Session } from '../connection.ts';
+import type { BulkUpdate } from './bulkUpdates.ts';
+import { readDynamicLists } from './criteria.ts';
+import { criteriaSql } from './criteriaSql.ts';
+import { FLAG_REASONS } from './flags.ts';
+import { standardColumn } from './prospectRows.ts';
+
+/** What is to be changed, and of whom: those who match, or the rows that another bulk update changed. */
+export type RowsOf = Pick<BulkUpdate, 'criteria' | 'field' | 'value' | 'undoes'>;
+
+/** What becomes of a row: changed, already so, or why it is refused. */
+export type Verdict = Exclude<RowOutcome, 'refused'> | Refusal;
+
+/** A row as it is, and as it will be. */
+export interface JudgedRow {
+  readonly id: string;
+  readonly addressId: string;
+  readonly before: FieldValue;
+  readonly after: FieldValue;
+  readonly verdict: Verdict;
+}
+
+/** A statement that selects {@link JudgedRow}s. */
+interface JudgingSql {
+  readonly text: string;
+  readonly values: readonly unknown[];
+}
+
+/**
+ * Judges rows, for the preview and for the run alike: one definition of what becomes of a row.
+ *
+ * @param now where windows of time in the criteria end
+ * @param ids rows that were decided on earlier, some of which may match no more; `null` for whoever matches now
+ * @throws ListsRefused where the lists that the criteria names cannot be worked out
+ */
+export async function judgingSql(
+  on: Session,
+  of: RowsOf,
+  now: Date,
+  ids: readonly string[] | null,
+): Promise<JudgingSql> {
+  return of.criteria === null
+    ? undoSql(of, ids)
+    : matchingSql(of, of.criteria, await readDynamicLists(on, of.criteria), now, ids);
+}
+
+function matchingSql(
+  { field, value }: RowsOf,
+  criteria: Criteria,
+  lists: Awaited<ReturnType<typeof readDynamicLists>>,
+  now: Date,
+  ids: readonly string[] | null,
+): JudgingSql {
+  const sql = criteriaSql(criteria, lists, now, ids === null ? 'everybody' : 'few');
+  const values = [...sql.values];
+  const before = current(field, values);
+  const after = `$${values.push(value === null ? null : JSON.stringify(value))}::jsonb`;
+  const cases = [
+    ...(ids === null
+      ? []
+      : [
+          `when p.deleted_at is not null then 'gone'`,
+          `when (${sql.where}) is not true then 'no_longer_matches'`,
+        ]),
+    `when ${before} is not distinct from ${after} then 'already_so'`,
+    ...(field === 'emailOptOut' && value === false
+      ? [`when ${held('opt_out', `x.way = any($${values.push(OWN_WAYS)})`)} then 'own_opt_out'`]
+      : []),
+  ];
+  const which =
+    ids === null ? `p.deleted_at is null and ${sql.where}` : `p.id = any($${values.push(ids)}::uuid[])`;
+  return { text: `${select(before, after, cases)} from ${sql.from} where ${which}`, values };
+}
+
+/** The rows that a bulk update changed, where they are still as it left them. */
+function undoSql({ field, undoes }: RowsOf, ids: readonly string[] | null): JudgingSql {
+  const values: unknown[] = [undoes];
+  const before = current(field, values);
+  const reason = FLAG_REASONS.find(([flag]) => flag === field)?.[1];
+  const cases = [
+    `when p.deleted_at is not null then 'gone'`,
+    `when ${before} is not distinct from r.before then 'already_so'`,
+    `when ${before} is distinct from r.after then 'changed_since'`,
+    // Somebody else said the same meanwhile: the entry is theirs now.
+    ...(reason === 'opt_out'
+      ? [`when ${held(reason, `x.way = any($${values.push(OWN_WAYS)})`)} then 'own_opt_out'`]
+      : []),
+    ...(reason === undefined ? [] : [`when ${held(reason, `x.way <> 'bulk_update'`)} then 'changed_since'`]),
+  ];
+  const some = ids === null ? '' : ` and r.prospect_id = any($${values.push(ids)}::uuid[])`;
+  return {
+    text: `${select(before, 'r.before', cases)} from bulk_update_row r join prospect p on p.id = r.prospect_id
+      where r.bulk_update_id = $1 and r.outcome = 'changed'${some}`,
+    values,
+  };
+}
+
+function select(before: string, after: string, cases: readonly string[]): string {
+  return `select p.id, p.address_id as "addressId", ${before} as before, ${after} as after,
+    case ${cases.join(' ')} else 'changed' end as verdict`;
+}
+
+/** The field as JSON; null where it is empty. */
+function current(field: string, values: unknown[]): string {
+  if (isFlag(field)) return `to_jsonb(p.${field === 'bounced' ? 'bounced' : 'email_opt_out'})`;
+  if (field.startsWith('custom.'))
+    return `(p.custom -> $${values.push(field.slice('custom.'.length))}::text)`;
+  return `to_jsonb(p.${standardColumn(field as StandardField)})`;
+}
+
+/** Whether the address is suppressed everywhere for this reason, by an entry of this kind. */
+function held(reason: string, kind: string): string {
+  return `exists (select from suppression x where x.address_id = p.address_id and x.reason = '${reason}' and x.list_id is null and ${kind})`;
+}
+
+/** How many rows, and some of them. */
+export interface RowSample {
+  readonly count: number;
+  readonly examples: readonly {
+    readonly prospectId: string;
+    readonly before: FieldValue;
+    readonly after: FieldValue;
+  }[];
+}
+
+/** What a bulk update would do, were it run now. */
+export interface BulkUpdatePreview {
+  readonly changed: RowSample;
+  readonly alreadySo: RowSample;
+  readonly refused: readonly (RowSample & { readonly refusal: Refusal })[];
+}
+
+const EXAMPLES = 5;
+const NOBODY: RowSample = { count: 0, examples: [] };
+
+/** Counts what would become of whom, with some examples of each. Changes nothing. */
+export async function previewBulkUpdate(on: Session, of: RowsOf, now: Date): Promise<BulkUpdatePreview> {
+  const { text, values } = await judgingSql(on, of, now, null);
+  const groups = await on.query<RowSample & { verdict: Verdict }>(
+    plain(`
+      with judged as materialized (${text})
+      select g.verdict, g.count, e.examples
+      from (select verdict, count(*)::int as count from judged group by verdict) g
+      cross join lateral (
+        select jsonb_agg(jsonb_build_object('prospectId', id, 'before', before, 'after', after)) as examples
+        from (select id, before, after from judged j where j.verdict = g.verdict limit ${EXAMPLES}) sample
+      ) e order by g.verdict`),
+    values,
+  );
+  const sampleOf = (verdict: Verdict): RowSample => {
+    const group = groups.find((one) => one.verdict === verdict);
+    return group === undefined ? NOBODY : { count: group.count, examples: group.examples };
+  };
+  return {
+    changed: sampleOf('changed'),
+    alreadySo: sampleOf('already_so'),
+    refused: groups.flatMap(({ verdict, count, examples }) =>
+      verdict === 'changed' || verdict === 'already_so' ? [] : [{ refusal: verdict, count, examples }],
+    ),
+  };
+}
+
+/** What became of one row. */
+export interface BulkUpdateRow {
+  readonly prospectId: string;
+  readonly outcome: RowOutcome;
+  readonly refusal: Refusal | null;
+  /** Values of changed rows; `null` where the field was, or is, empty, and where the person was erased. */
+  readonly before: FieldValue;
+  readonly after: FieldValue;
+  readonly at: Date;
+}
+
+const ROWS = `
+  select r.prospect_id as "prospectId", r.outcome, r.refusal, r.before, r.after, r.at`;
+const READ_ROWS = plain(`${ROWS} from bulk_update_row r
+  where r.bulk_update_id = $1 and r.prospect_id > $2 and ($3::text is null or r.outcome = $3)
+  order by r.prospect_id limit $4`);
+const EXPORT_ROWS = plain(`${ROWS}, case when p.deleted_at is null then p.email end as email
+  from bulk_update_row r join prospect p on p.id = r.prospect_id
+  where r.bulk_update_id = $1 and r.prospect_id > $2 and ($3::text is null or r.outcome = $3)
+  order by r.prospect_id limit $4`);
+
+const NIL = '00000000-0000-0000-0000-000000000000';
+const EXPORT_PAGE = 1000;
+
+/** A page of what became of the rows, in the order of the prospects' ids. */
+export async function readBulkUpdateRows(
+  on: Session,
+  id: string,
+  outcome: RowOutcome | null,
+  afterId: string | null,
+  limit: number,
+): Promise<BulkUpdateRow[]> {
+  return on.query<BulkUpdateRow & Record<string, unknown>>(READ_ROWS, [id, afterId ?? NIL, outcome, limit]);
+}
+
+/** What became of a row, with the address that the prospect has now; `null` where the prospect is gone. */
+export interface ExportedRow extends BulkUpdateRow {
+  readonly email: string | null;
+}
+
+/** Everything that became of the rows, read page by page so that memory does not grow with it. */
+export async function* exportBulkUpdateRows(
+  on: Session,
+  id: string,
+  outcome: RowOutcome | null,
+): AsyncGenerator<ExportedRow, void, undefined> {
+  for (let after = NIL; ; ) {
+    const rows = await on.query<ExportedRow & Record<string, unknown>>(EXPORT_ROWS, [
+      id,
+      after,
+      outcome,
+      EXPORT_PAGE,
+    ]);
+    yield* rows;
+    if (rows.length < EXPORT_PAGE) return;
+    after = rows.at(-1)!.prospectId;
+  }
+}
