@@ -53,7 +53,8 @@ const ADD_VERSION = plain(`
 /** Who begins to enroll reads only once every transaction older than this one is over. */
 const BEGIN_RUN = plain(`
   update automation set state = 'active', run = run + 1, enrolls_since = null, updated_at = $2,
-    activated_xid = pg_current_xact_id()::text::bigint, enrolled_at = case when $3 then enrolled_at end
+    activated_xid = pg_current_xact_id()::text::bigint,
+    enrolled_at = case when $3 and mode = 'once' then enrolled_at end
   where id = $1 returning run`);
 const SET_STATE = plain('update automation set state = $2, updated_at = $3 where id = $1 returning run');
 const SET_SECRET = plain('update automation set webhook_secret = $2 where id = $1 returning 1');
@@ -183,7 +184,18 @@ async function addVersion(tx: Transaction, now: Date, id: string, definition: De
   return row!.version;
 }
 
-async function beginRun(tx: Transaction, now: Date, id: string, keep: boolean): Promise<OutboxMessage> {
+/**
+ * Begins a new run, in which everybody is looked at again, of an automation whose row the caller has locked.
+ *
+ * @param keep whether one that enrolls only once, and has done so, is left at that
+ * @returns what is to be told to Temporal
+ */
+export async function beginRun(
+  tx: Transaction,
+  now: Date,
+  id: string,
+  keep: boolean,
+): Promise<OutboxMessage> {
   const [row] = await tx.query<{ run: number }>(BEGIN_RUN, [id, now, keep]);
   return { type: 'startAutomation', automationId: id, run: row!.run };
 }
