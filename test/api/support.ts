@@ -6,6 +6,7 @@ import { type Database, openDatabase } from '../../db/connection.ts';
 import { AddressHasher } from '../../db/queries/addresses.ts';
 import { createApiKey, type Scope } from '../../db/queries/apiKeys.ts';
 import { prepareSettings } from '../../db/queries/settings.ts';
+import type { TestAccount } from '../support/account.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { testTokens } from '../support/unsubscribing.ts';
 
@@ -30,11 +31,17 @@ export interface Answer {
   readonly body: any;
 }
 
-/** @param changes parts of the dependencies to be other than usual */
-export async function startApi(changes: Partial<ApiDeps> = {}): Promise<TestApi> {
-  const database = await createTestDatabase();
-  const db = openDatabase(database.url, { max: 5 });
-  const hasher = new AddressHasher(new Uint8Array(32).fill(7));
+/**
+ * @param changes parts of the dependencies to be other than usual
+ * @param account whose database is used, with its keys in it; one of the API's own when left out
+ */
+export async function startApi(
+  changes: Partial<ApiDeps> = {},
+  account: Pick<TestAccount, 'db' | 'hasher'> | null = null,
+): Promise<TestApi> {
+  const database = account === null ? await createTestDatabase() : null;
+  const db = account?.db ?? openDatabase(database!.url, { max: 5 });
+  const hasher = account?.hasher ?? new AddressHasher(new Uint8Array(32).fill(7));
   await prepareSettings(db, hasher, new Date());
   const keys = {} as Record<Scope, string>;
   for (const scope of ['read', 'write', 'admin'] as const) {
@@ -83,6 +90,7 @@ export async function startApi(changes: Partial<ApiDeps> = {}): Promise<TestApi>
       return answer;
     },
     close: async () => {
+      if (database === null) return;
       await db.close();
       await database.drop();
     },
