@@ -1,3 +1,6 @@
+/** Why a send is held that waits for nothing but the account's kill switch. */
+export const MARKETING_PAUSED = 'marketing_paused';
+
 const FIRST_HOLD_MS = 5_000;
 const LONGEST_HOLD_MS = 15 * 60_000;
 

@@ -11,6 +11,7 @@ import {
   wakeHeldBack,
 } from '../db/queries/enrollmentChanges.ts';
 import type { OutboxMessage } from '../db/queries/outbox.ts';
+import { wakePausedSends } from '../db/queries/sends.ts';
 
 const PAGE = 500;
 const NO_ID = '00000000-0000-0000-0000-000000000000';

@@ -17,6 +17,8 @@ import { showEnd, showWaiting } from './emailSendView.ts';
 export const retryNow = defineSignal<[command?: { commandId?: number | string }]>('retryNow');
 /** Cancels the send; for people at the Temporal UI. The API cancels in the database and sends `ended`. */
 export const cancel = defineSignal<[command?: { reason?: string }]>('cancel');
+/** What the send was held for is over: it is attempted as its schedule has it. */
+export const wakeSend = defineSignal('wakeSend');
 /** The send was made final outside, by a suppression or a cancellation that is already committed. */
 export const ended = defineSignal<[end: { outcome: SendOutcome; reason: string | null }]>('ended');
 /** Every attempt so far, and exactly when the next one comes. */
@@ -42,7 +44,7 @@ export interface Timeline {
   readonly sendId: string;
   readonly state: 'attempting' | 'waiting' | 'held' | 'final';
   readonly attempts: readonly AttemptSummary[];
-  /** Milliseconds of the epoch; `null` while an attempt is in the air and after the end. */
+  /** Milliseconds of the epoch; `null` while an attempt is in the air, while marketing email is paused, and after the end. */
   readonly nextAttemptAt: number | null;
   readonly outcome: EmailSendResult['outcome'] | null;
 }
@@ -122,26 +124,29 @@ async function cancelNow(sendId: string, reason: string | null): Promise<boolean
   return result === 'done';
 }
 
-type Woken = 'time' | 'retry' | 'cancel' | 'ended';
+type Woken = 'time' | 'woken' | 'retry' | 'cancel' | 'ended';
 
 interface Commands {
   ended: { outcome: SendOutcome; reason: string | null } | null;
   cancelReason: string | null;
-  orTime(at: number): Promise<Woken>;
+  /** @param at `null`: no time, only a command ends the waiting */
+  orTime(at: number | null): Promise<Woken>;
 }
 
 /** Hears the signals from the first moment on, and a cancellation of the workflow like the signal `cancel`. */
 function listen(): Commands {
   let retry = false;
+  let woken = false;
   let cancelled = false;
   const seen = new Set<number | string>();
   const commands: Commands = {
     ended: null,
     cancelReason: null,
     async orTime(at) {
-      const wakes = () => retry || cancelled || commands.ended !== null;
+      const wakes = () => retry || woken || cancelled || commands.ended !== null;
       try {
-        await condition(wakes, Math.max(0, at - Date.now()), { summary: 'next attempt' });
+        if (at === null) await condition(wakes);
+        else await condition(wakes, Math.max(0, at - Date.now()), { summary: 'next attempt' });
       } catch (error) {
         // Cancelled at the Temporal UI: the send is cancelled, and the workflow ends with that result.
         if (!isCancellation(error)) throw error;
@@ -149,9 +154,10 @@ function listen(): Commands {
       }
       if (commands.ended) return 'ended';
       if (cancelled) return 'cancel';
-      const woken = retry ? 'retry' : 'time';
+      const by = retry ? 'retry' : woken ? 'woken' : 'time';
       retry = false;
-      return woken;
+      woken = false;
+      return by;
     },
   };
   setHandler(retryNow, (command) => {
@@ -159,6 +165,9 @@ function listen(): Commands {
     if (id !== undefined && seen.has(id)) return;
     if (id !== undefined) seen.add(id);
     retry = true;
+  });
+  setHandler(wakeSend, () => {
+    woken = true;
   });
   setHandler(cancel, (command) => {
     cancelled = true;

@@ -25,7 +25,7 @@ export function showWaiting(
 ): void {
   const last = attempts.at(-1);
   const category = result.status === 'held' ? result.category : (last?.category ?? 'other');
-  const next = new Date(result.nextAttemptAt);
+  const next = result.nextAttemptAt === null ? null : new Date(result.nextAttemptAt);
   const pairs: SearchAttributeUpdatePair[] = [
     { key: STATE, value: result.status },
     { key: CATEGORY, value: category },
@@ -39,7 +39,8 @@ export function showWaiting(
     result.status === 'held'
       ? `Held back: ${category}. ${result.text ?? ''}`.trim()
       : `Soft bounce: ${[category, last?.reply, last?.text].filter(Boolean).join(' · ')}`;
-  setCurrentDetails(`${why}\n\nNext attempt: ${next.toISOString()}\n\n${table(attempts)}`);
+  const when = next?.toISOString() ?? 'once marketing email goes out again';
+  setCurrentDetails(`${why}\n\nNext attempt: ${when}\n\n${table(attempts)}`);
 }
 
 /** The end of a send that was in trouble; one that was not needs no more than its result. */

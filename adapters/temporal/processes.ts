@@ -1,7 +1,6 @@
 import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
 import {
   automationId as automationWorkflowId,
-  bulkUpdateId as bulkUpdateWorkflowId,
   broadcastId as broadcastWorkflowId,
   bulkUpdateId as bulkUpdateWorkflowId,
   emailSendId,
@@ -28,6 +27,8 @@ export interface WorkflowProcesses {
   }): Promise<boolean>;
   /** @returns false where the workflow is not running */
   retrySend(send: { sendId: string; run: number; commandId: number }): Promise<boolean>;
+  /** Tells that what the send was held for is over. @returns false where the workflow is not running */
+  wakeSend(send: { sendId: string; run: number }): Promise<boolean>;
   startImport(importId: string): Promise<void>;
   /** @returns false where the workflow is not running */
   endImport(importId: string): Promise<boolean>;
@@ -88,6 +89,7 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
     endSend: ({ sendId, run, outcome, reason }) =>
       signal(emailSendId(sendId, run), 'ended', { outcome, reason }),
     retrySend: ({ sendId, run, commandId }) => signal(emailSendId(sendId, run), 'retryNow', { commandId }),
+    wakeSend: ({ sendId, run }) => signal(emailSendId(sendId, run), 'wakeSend'),
     startImport: (importId) =>
       start(WORKFLOW_TYPES.importFile, importFileId(importId), {
         taskQueue: TASK_QUEUES.operations,

@@ -52,7 +52,8 @@ const SettingsView = z
       example: false,
     }),
     marketingPaused: z.boolean().openapi({
-      description: 'Kill switch: while it is on, every Send Email of an automation that is marketing waits.',
+      description:
+        'Kill switch: while it is on, no attempt of a marketing send begins, whoever asked for it; they wait, uncounted, and go on when you turn it off. Transactional email goes on.',
       example: false,
     }),
     frequencyCap: frequencyCap.nullable().openapi({

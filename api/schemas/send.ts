@@ -60,6 +60,11 @@ export const SendSchema = z
       .enum(SEND_OUTCOMES)
       .nullable()
       .openapi({ description: 'How it ended; null before.', example: null }),
+    heldReason: z.string().nullable().openapi({
+      description:
+        'Why it is held: `marketing_paused`, or the category of a fault of ours; null where it is not held.',
+      example: null,
+    }),
     outcomeReason: z.string().nullable().openapi({ description: 'Why, in codes.', example: null }),
     faultOurs: z.boolean(),
     attemptCount: z.int(),
@@ -68,9 +73,10 @@ export const SendSchema = z
       example: [0, 300, 900, 3600],
     }),
     firstAttemptAt: time.nullable(),
-    nextAttemptAt: time
-      .nullable()
-      .openapi({ description: 'Exactly when the next attempt comes; null where none will.' }),
+    nextAttemptAt: time.nullable().openapi({
+      description:
+        'Exactly when the next attempt comes; null where none will, and while marketing email is paused.',
+    }),
     cancelRequestedAt: time
       .nullable()
       .openapi({ description: 'When it was cancelled while an attempt was in the air.' }),

@@ -16,6 +16,8 @@ export type OutboxMessage =
       readonly reason: string | null;
     }
   | { readonly type: 'retrySend'; readonly sendId: string; readonly run: number }
+  /** What it was held for is over. */
+  | { readonly type: 'wakeSend'; readonly sendId: string; readonly run: number }
   | { readonly type: 'startImport'; readonly importId: string }
   | { readonly type: 'endImport'; readonly importId: string }
   | { readonly type: 'startBulkUpdate'; readonly bulkUpdateId: string }
@@ -41,6 +43,9 @@ export type OutboxMessage =
   | { readonly type: 'wakeBroadcast'; readonly broadcastId: string; readonly run: number }
   /** Sends of a cancelled broadcast that wait for another attempt are ended page by page. */
   | { readonly type: 'endSendsOfBroadcast'; readonly broadcastId: string }
+  /** Records or prospects were queued on their way to Salesforce. Written by triggers, too. */
+  | { readonly type: 'pushToSalesforce' }
+  | { readonly type: 'startSalesforceRun'; readonly runId: string; readonly mode: string }
   /** Running continuous automations look at these prospects again. Written by triggers. */
   | { readonly type: 'prospectsChanged'; readonly prospectIds: readonly string[] };
 

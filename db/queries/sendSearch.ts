@@ -25,6 +25,8 @@ export interface SendView {
   readonly test: boolean;
   readonly messageId: string;
   readonly state: SendState;
+  /** Why it is held, in codes; `null` where it is not. */
+  readonly heldReason: string | null;
   readonly outcome: SendOutcome | null;
   readonly outcomeReason: string | null;
   readonly faultOurs: boolean;
@@ -70,7 +72,8 @@ export interface SendFilter {
 
 const COLUMNS = `id, email_id as "emailId", email_version as "emailVersion", kind, prospect_id as "prospectId",
   address_id as "addressId", recipient, recipient_domain as "recipientDomain", list_id as "listId", test,
-  message_id as "messageId", state, outcome, outcome_reason as "outcomeReason", fault_ours as "faultOurs", run,
+  message_id as "messageId", state,
+  case when state = 'held' then held_reason end as "heldReason", outcome, outcome_reason as "outcomeReason", fault_ours as "faultOurs", run,
   attempt_count as "attemptCount", schedule_seconds as "scheduleSeconds", first_attempt_at as "firstAttemptAt",
   next_attempt_at as "nextAttemptAt", cancel_requested_at as "cancelRequestedAt", created_at as "createdAt",
   finished_at as "finishedAt"`;

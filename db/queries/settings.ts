@@ -5,6 +5,7 @@ import type { OneClickScope, Origin } from '../../domain/words.ts';
 import { type Database, plain, type Session, type Transaction } from '../connection.ts';
 import type { AddressHasher } from './addresses.ts';
 import { addAuditEntries } from './audit.ts';
+import { lockAllGates } from './locks.ts';
 import { addToOutbox } from './outbox.ts';
 
 /** The account's settings. */
@@ -90,6 +91,9 @@ export async function changeSettings(
   await tx.query(LOCK);
   const before = await readSettings(tx);
   const after = { ...before, ...change };
+  // Ordered against every gate, as a suppression is: none opens once the switch is committed, and none holds a send back
+  // that would then miss its being taken back.
+  if (before.marketingPaused !== after.marketingPaused) await lockAllGates(tx);
   await tx.query(UPDATE, [
     JSON.stringify(after.scheduleSeconds),
     after.softBounceLimit,

@@ -1,8 +1,8 @@
 import { endOfHours, type Hours } from './localTime.ts';
 
-/** What holds marketing email of all automations back, by the account's settings. */
+/** What holds marketing email back, by the account's settings: the kill switch all of it, the others that of automations. */
 export interface MarketingLimits {
-  /** The kill switch. */
+  /** The kill switch. Beside this, the gate asks for it before each attempt of every marketing send. */
   readonly marketingPaused: boolean;
   /** At most so many emails a prospect within so many days of 24 hours. */
   readonly frequencyCap: { readonly emails: number; readonly days: number } | null;
