@@ -15,6 +15,7 @@ import { alertRoutes } from './routes/alerts.ts';
 import { apiKeyRoutes } from './routes/apiKeys.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { automationRoutes } from './routes/automations.ts';
+import { bulkUpdateRoutes } from './routes/bulkUpdates.ts';
 import { customFieldRoutes } from './routes/customFields.ts';
 import { emailRoutes } from './routes/emails.ts';
 import { healthRoutes } from './routes/health.ts';
@@ -37,6 +38,7 @@ const RESOURCES = [
   emailRoutes,
   sendRoutes,
   automationRoutes,
+  bulkUpdateRoutes,
   importRoutes,
   inboundRoutes,
   webhookRoutes,

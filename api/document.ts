@@ -15,6 +15,10 @@ const TAGS = [
   ['Emails', 'What is sent: content with merge fields.'],
   ['Sends', 'One email to one prospect, with every attempt to deliver it.'],
   ['Automations', 'What is done with prospects by itself: who, which actions, when.'],
+  [
+    'Bulk updates',
+    'A field changed once, of everybody who matches; seen before, told of row by row, taken back.',
+  ],
   ['Imports', 'CSV files of prospects or suppressions.'],
   ['Inbound', 'What came back about mail that had left: bounces, complaints, deliveries.'],
   ['Audit', 'What happened, when, by whom and why.'],

@@ -9,7 +9,7 @@ const key = z
   .regex(/^[\x21-\x7e]+$/, 'Must be visible ASCII characters without blanks.');
 
 const DESCRIPTION =
-  'A name of yours for this request, unique in the account, such as a UUID. The same key with the same body answers the same send, however often it is sent; with another body it is refused with 422.';
+  'A name of yours for this request, unique in the account, such as a UUID. The same key with the same body answers what came of it the first time, however often it is sent; with another body it is refused with 422.';
 
 /** The header by which repeating a request is harmless (I2). */
 export const idempotencyHeader = z.object({
