@@ -1,6 +1,6 @@
 import { createAlertingActivities } from '../activities/alerting.ts';
 import { createAutomationActivities } from '../activities/automation.ts';
-import { createBulkUpdateActivities } from '../activities/bulkUpdate.ts';
+import { createAutomationSweepActivities } from '../activities/automationSweep.ts';
 import { createBroadcastActivities } from '../activities/broadcast/activities.ts';
 import { createBulkUpdateActivities } from '../activities/bulkUpdate.ts';
 import { createDeliveryActivities } from '../activities/delivery.ts';
@@ -37,6 +37,7 @@ export function createActivities(parts: {
     broadcasts: createBroadcastActivities(parts),
     operations: {
       ...createAlertingActivities(parts),
+      ...createAutomationSweepActivities(parts),
       ...createBulkUpdateActivities(parts),
       ...createImportActivities(parts),
       ...createInboundActivities(parts),

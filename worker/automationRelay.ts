@@ -46,10 +46,11 @@ export async function deliverToAutomations(
       return processes.startEnrollment(message);
     case 'wakeEnrollment': {
       const { enrollmentId } = message;
-      const run = await readEnrollmentRun(db, enrollmentId);
+      const run = message.run ?? (await readEnrollmentRun(db, enrollmentId));
       if (run === null || (await processes.wakeEnrollment({ enrollmentId, run }))) return;
       // One that is over has nothing to be told; of one that is not, the workflow was lost.
-      return restartEnrollment(db, now, enrollmentId, run);
+      await restartEnrollment(db, now, enrollmentId, run);
+      return;
     }
     case 'startAutomation':
       return processes.startAutomation(message);

@@ -44,10 +44,14 @@ async function lockAndRead(tx: Transaction, id: string): Promise<Standing | null
 
 const isUnfinished = ({ state }: Standing): boolean => state === 'running' || state === 'suspended';
 
-function wake(enrollmentId: string): { aggregate: string; message: OutboxMessage } {
+/** Tells the run that an enrollment has now: by the time that it is told, there may be a next one. */
+function wake({ id, run }: { readonly id: string; readonly run: number }): {
+  aggregate: string;
+  message: OutboxMessage;
+} {
   return {
-    aggregate: enrollmentAggregate(enrollmentId),
-    message: { type: 'wakeEnrollment', enrollmentId },
+    aggregate: enrollmentAggregate(id),
+    message: { type: 'wakeEnrollment', enrollmentId: id, run },
   };
 }
 
@@ -66,7 +70,7 @@ export async function removeEnrollment(
   await cancelSendsOfEnrollment(tx, origin, now, id);
   await tx.query(FINISH, [id, 'removed', null, now]);
   await tx.query(SUSPEND_STEPS, [[id], now]);
-  await addToOutbox(tx, now, [wake(id)]);
+  await addToOutbox(tx, now, [wake(row)]);
   await addAuditEntries(tx, origin, now, [
     { action: 'enrollment.removed', prospectId: row.prospect_id, subject: id, before: { state: row.state } },
   ]);
@@ -110,17 +114,28 @@ export async function readEnrollmentRun(on: Session, id: string): Promise<number
   return row?.run ?? null;
 }
 
-/** Gives an enrollment that is unfinished and still on this run, whose workflow was lost, a new one. */
-export async function restartEnrollment(db: Database, now: Date, id: string, run: number): Promise<void> {
-  await db.transaction(async (tx) => {
+/**
+ * Gives an enrollment that is unfinished and still on this run, whose workflow was lost, a new one.
+ *
+ * @returns whether it did
+ */
+export async function restartEnrollment(db: Database, now: Date, id: string, run: number): Promise<boolean> {
+  return db.transaction(async (tx) => {
     const row = await lockAndRead(tx, id);
-    if (row !== null && isUnfinished(row) && row.run === run) await startNextEnrollmentRun(tx, now, id);
+    if (row === null || !isUnfinished(row) || row.run !== run) return false;
+    await startNextEnrollmentRun(tx, now, id);
+    return true;
   });
+}
+
+interface Run extends Record<string, unknown> {
+  id: string;
+  run: number;
 }
 
 const END_OF_PROSPECTS = plain(`
   update enrollment set state = 'ended', reason = $2, finished_at = $3
-  where prospect_id = any($1::uuid[]) and state in ('running', 'suspended', 'removed') returning id`);
+  where prospect_id = any($1::uuid[]) and state in ('running', 'suspended', 'removed') returning id, run`);
 
 /** Ends the enrollments of prospects that are taken away, whose locks the caller holds. */
 export async function endEnrollmentsOfProspects(
@@ -129,18 +144,14 @@ export async function endEnrollmentsOfProspects(
   prospectIds: readonly string[],
   reason: string,
 ): Promise<void> {
-  const rows = await tx.query<{ id: string }>(END_OF_PROSPECTS, [prospectIds, reason, now]);
+  const rows = await tx.query<Run>(END_OF_PROSPECTS, [prospectIds, reason, now]);
   if (rows.length === 0) return;
   await tx.query(SUSPEND_STEPS, [rows.map((row) => row.id), now]);
-  await addToOutbox(
-    tx,
-    now,
-    rows.map((row) => wake(row.id)),
-  );
+  await addToOutbox(tx, now, rows.map(wake));
 }
 
 const OF_BOTH = plain(`
-  select e.id, e.automation_id, e.prospect_id, e.state,
+  select e.id, e.run, e.automation_id, e.prospect_id, e.state,
     (select count(*)::int from enrollment_step s where s.enrollment_id = e.id and s.state in ('applied', 'skipped')) as taken
   from enrollment e where e.prospect_id = any($1::uuid[]) order by e.id`);
 const SUPERSEDE = plain(`
@@ -160,6 +171,7 @@ export async function mergeEnrollments(
 ): Promise<void> {
   const rows = await tx.query<{
     id: string;
+    run: number;
     automation_id: string;
     prospect_id: string;
     state: EnrollmentState;
@@ -178,32 +190,25 @@ export async function mergeEnrollments(
       await tx.query(SUSPEND_STEPS, [[row.id], now]);
     }
     if (kept.prospect_id !== winnerId) await tx.query(TAKE_OVER, [kept.id, winnerId]);
-    await addToOutbox(
-      tx,
-      now,
-      superseded.map((row) => wake(row.id)),
-    );
+    await addToOutbox(tx, now, superseded.map(wake));
   }
 }
 
 const STATE_OF = plain('select state from automation where id = $1');
 const TO_FOLLOW = plain(`
-  select id from enrollment where automation_id = $1 and state = any($2::text[]) and id > $3 order by id limit $4`);
+  select id, run from enrollment where automation_id = $1 and state = any($2::text[]) and id > $3 order by id limit $4`);
 const HELD_BACK = plain(`
-  select enrollment_id as id from enrollment_step
-  where state = 'waiting' and reason = 'marketing_paused' and enrollment_id > $1 order by enrollment_id limit $2`);
+  select e.id, e.run from enrollment_step s join enrollment e on e.id = s.enrollment_id
+  where s.state = 'waiting' and s.reason = 'marketing_paused' and s.enrollment_id > $1
+  order by s.enrollment_id limit $2`);
 
 async function wakePage(
   tx: Transaction,
   now: Date,
-  rows: readonly { id: string }[],
+  rows: readonly Run[],
   limit: number,
 ): Promise<string | null> {
-  await addToOutbox(
-    tx,
-    now,
-    rows.map((row) => wake(row.id)),
-  );
+  await addToOutbox(tx, now, rows.map(wake));
   return rows.length < limit ? null : rows.at(-1)!.id;
 }
 
@@ -222,7 +227,7 @@ export async function followAutomation(
   const [automation] = await tx.query<{ state: AutomationState }>(STATE_OF, [automationId]);
   if (automation?.state !== 'active' && automation?.state !== 'stopped') return null;
   const states = automation.state === 'active' ? ['suspended'] : ['suspended', 'running'];
-  return wakePage(tx, now, await tx.query(TO_FOLLOW, [automationId, states, afterId, limit]), limit);
+  return wakePage(tx, now, await tx.query<Run>(TO_FOLLOW, [automationId, states, afterId, limit]), limit);
 }
 
 /** Wakes a page of those whose email waits for the kill switch. Returns as {@link followAutomation}. */
@@ -232,7 +237,7 @@ export async function wakeHeldBack(
   afterId: string,
   limit: number,
 ): Promise<string | null> {
-  return wakePage(tx, now, await tx.query(HELD_BACK, [afterId, limit]), limit);
+  return wakePage(tx, now, await tx.query<Run>(HELD_BACK, [afterId, limit]), limit);
 }
 
 const TO_MOVE = plain(`
@@ -265,7 +270,7 @@ export async function moveEnrollments(
       const position = landing(from.program, to.program, row.position);
       await tx.query(MOVE, [id, version, position]);
       await tx.query(LEAVE_BEHIND, [id, position, now]);
-      if (isUnfinished(row)) await addToOutbox(tx, now, [wake(id)]);
+      if (isUnfinished(row)) await addToOutbox(tx, now, [wake(row)]);
     });
   }
   return rows.length < limit ? null : rows.at(-1)!.id;

@@ -29,7 +29,12 @@ export type OutboxMessage =
   | { readonly type: 'endSendsOfDomain'; readonly domain: string }
   | { readonly type: 'startEnrollment'; readonly enrollmentId: string; readonly run: number }
   /** Something that the enrollment may wait for has happened. */
-  | { readonly type: 'wakeEnrollment'; readonly enrollmentId: string }
+  | {
+      readonly type: 'wakeEnrollment';
+      readonly enrollmentId: string;
+      /** The current one when left out. */
+      readonly run?: number;
+    }
   | { readonly type: 'startAutomation'; readonly automationId: string; readonly run: number }
   | { readonly type: 'wakeAutomation'; readonly automationId: string; readonly run: number }
   /** The enrollments of an automation follow its new state, page by page. */

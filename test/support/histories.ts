@@ -13,6 +13,11 @@ const SHAPE = '1';
 /** Waits for the end of a workflow and writes its history down as `<workflow>-<shape>-<path>.json`. */
 export async function keepHistory(handle: WorkflowHandle, workflow: string, path: string): Promise<void> {
   await handle.result();
+  await writeHistory(handle, workflow, path);
+}
+
+/** {@link keepHistory} of one run that is over, where the workflow goes on in others. */
+export async function writeHistory(handle: WorkflowHandle, workflow: string, path: string): Promise<void> {
   mkdirSync(HISTORIES, { recursive: true });
   const history = historyToJSON(await handle.fetchHistory());
   writeFileSync(

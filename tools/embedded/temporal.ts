@@ -76,6 +76,8 @@ export interface TemporalOptions {
   readonly uiPort?: number;
   /** SQLite file that keeps the state; in memory when left out. */
   readonly dbFile?: string;
+  /** Settings of the server's own, by their names there. */
+  readonly dynamicConfig?: Readonly<Record<string, string | number>>;
   /** Deletes the log after the end. */
   readonly temporary?: boolean;
 }
@@ -98,6 +100,10 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
           options.namespace,
         ],
         ...['--log-level', 'warn', '--log-format', 'json'],
+        ...Object.entries(options.dynamicConfig ?? {}).flatMap(([name, value]) => [
+          '--dynamic-config-value',
+          `${name}=${value}`,
+        ]),
         ...(options.uiPort === undefined
           ? ['--headless']
           : ['--ui-ip', '127.0.0.1', '--ui-port', String(options.uiPort), '--ui-disable-news-fetch']),

@@ -5,6 +5,7 @@ import { clearHold, raiseHold } from '../../../db/queries/holds.ts';
 import { eraseProspect } from '../../../db/queries/prospectErase.ts';
 import { mergeProspects } from '../../../db/queries/prospectMerge.ts';
 import { deleteProspect } from '../../../db/queries/prospects.ts';
+import { enrollmentId as workflowIdOf } from '../../../domain/processes.ts';
 import { ORIGIN } from '../../support/account.ts';
 import { enrollmentsOf, shownSteps, stepsOfEnrollment, transition } from '../../support/automating.ts';
 import { type AutomationWorld, DAY, startAutomationWorld } from '../../support/automationWorld.ts';
@@ -23,6 +24,13 @@ const steps = [wait, mark];
 async function change(what: typeof removeEnrollment, enrollmentId: string) {
   const at = await world.now();
   return world.account.db.transaction((tx) => what(tx, ORIGIN, at, enrollmentId));
+}
+
+async function enrollmentRun(enrollmentId: string): Promise<number> {
+  const [row] = await world.account.db.query(plain('select run from enrollment where id = $1'), [
+    enrollmentId,
+  ]);
+  return row!.run;
 }
 
 describe('pausing and stopping the automation', () => {
@@ -100,6 +108,21 @@ describe('taking a prospect out and putting it back', () => {
       'mark: applied',
     ]);
     expect(world.sending.mail.tries.get(address)).toBe(1);
+  });
+
+  it('who is put back before the first workflow was told has one workflow, not two', async () => {
+    const { account, client } = world;
+    const { who } = await world.somebody();
+    const { enrollmentId } = await world.enter(steps, { who });
+    await world.shows(enrollmentId, 'wait: waiting (time)');
+    await account.db.transaction(async (tx) => {
+      expect(await removeEnrollment(tx, ORIGIN, new Date(), enrollmentId)).toBe('done');
+      expect(await putEnrollmentBack(tx, ORIGIN, new Date(), enrollmentId)).toBe('done');
+    });
+    const first = client.workflow.getHandle(workflowIdOf(enrollmentId, 1));
+    expect(await first.result()).toEqual({ state: 'superseded' });
+    expect(await world.result(enrollmentId, 2)).toEqual({ state: 'done' });
+    expect(await enrollmentRun(enrollmentId)).toBe(2);
   });
 
   it('an email that waits for its first attempt is cancelled, and sent once after putting back', async () => {

@@ -3,17 +3,32 @@ import { plain } from '../../db/connection.ts';
 import { applyDeliveryEvent } from '../../db/queries/deliveryEvents.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
 import { unsubscribe } from '../../db/queries/unsubscribe.ts';
+import {
+  automationId as automationWorkflowId,
+  enrollmentId as enrollmentWorkflowId,
+  TASK_QUEUES,
+  WORKFLOW_TYPES,
+} from '../../domain/processes.ts';
 import { type Relay, startRelay } from '../../worker/relay.ts';
 import { startApi, type TestApi } from '../api/support.ts';
 import { createTestAccount, ORIGIN, type TestAccount, type TestProspect } from '../support/account.ts';
-import { addressBegins, enrollmentsOf, newAutomation, transition } from '../support/automating.ts';
+import {
+  addressBegins,
+  enrollmentsOf,
+  newAutomation,
+  shownSteps,
+  transition,
+} from '../support/automating.ts';
 import { readNothing } from '../support/inbound.ts';
 import { connectToTemporal, type RealTemporal } from '../support/realTemporal.ts';
 import { type Sending, startSending } from '../support/sending.ts';
 import { silent } from '../support/silent.ts';
 import { until } from '../support/until.ts';
 
-/* Whoever comes to match a running continuous automation is enrolled, by whatever way that came about. */
+/*
+ * Automations on the real server: whoever comes to match a continuous one is enrolled, by whatever way that came about,
+ * and nobody is enrolled twice or forgotten.
+ */
 
 /** The contract's number. */
 const ENROLLED_WITHIN_MS = 5_000;
@@ -339,5 +354,68 @@ describe('and nobody twice', () => {
       [made.id],
     );
     expect(automation).toEqual({ run: 1, version: 1 });
+  });
+});
+
+describe('I7: a workflow that was lost is started again by the sweep', () => {
+  async function sweep(): Promise<void> {
+    counter += 1;
+    await temporal.client.workflow.execute(WORKFLOW_TYPES.sweep, {
+      workflowId: `sweep-${counter}`,
+      taskQueue: TASK_QUEUES.operations,
+    });
+  }
+
+  it('of an enrollment whose time has come; one that has still to wait is left alone', async () => {
+    const { address } = await newPerson();
+    const steps = [
+      { id: 'rest', type: 'wait', seconds: 3600 },
+      { id: 'set', type: 'setField', field: 'title', value: 'went on' },
+    ];
+    const enter = async () => {
+      const id = await newAutomation(account, steps, { who: addressBegins(address) });
+      await transition(account, id, 'activate');
+      const [entered] = await until('it waits', async () => {
+        const rows = await enrollmentsOf(account, id);
+        return rows.length > 0 && (await shownSteps(account, rows[0]!.id)).length > 0 && rows;
+      });
+      await account.db.query(
+        plain(`update enrollment set entered_at = entered_at - interval '3 hours' where id = $1`),
+        [entered!.id],
+      );
+      await temporal.client.workflow.getHandle(enrollmentWorkflowId(entered!.id, 1)).terminate('lost');
+      return { id, enrollmentId: entered!.id };
+    };
+    const [late, early] = [await enter(), await enter()];
+    await account.db.query(
+      plain(`update enrollment_step set begun_at = begun_at - interval '3 hours',
+               waiting_until = waiting_until - interval '3 hours' where enrollment_id = $1`),
+      [late.enrollmentId],
+    );
+    await sweep();
+    await until('it is through', async () => (await enrollmentsOf(account, late.id))[0]!.state === 'done');
+    expect(await enrollmentsOf(account, late.id)).toMatchObject([{ state: 'done', run: 2 }]);
+    expect(await enrollmentsOf(account, early.id)).toMatchObject([{ state: 'running', run: 1 }]);
+    await transition(account, early.id, 'stop');
+  });
+
+  it('of an automation that has not enrolled everybody yet', async () => {
+    const { these } = await newPerson();
+    const startAt = { date: '2999-01-01', time: '09:00' };
+    const steps = [{ id: 'leave', type: 'leave' }];
+    const id = await newAutomation(account, steps, { who: these, when: { startAt } });
+    await transition(account, id, 'activate');
+    const first = temporal.client.workflow.getHandle(automationWorkflowId(id, 1));
+    await until('it has started', () => first.describe());
+    await first.terminate('lost');
+    await account.db.query(
+      plain(`update automation set updated_at = updated_at - interval '1 hour' where id = $1`),
+      [id],
+    );
+    await sweep();
+    const second = temporal.client.workflow.getHandle(automationWorkflowId(id, 2));
+    await until('it runs again', async () => (await second.describe()).status.name === 'RUNNING');
+    await transition(account, id, 'stop');
+    expect(await second.result()).toEqual({ enrolled: 0 });
   });
 });
