@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { plain } from '../../db/connection.ts';
+import { gate } from '../../db/queries/gate.ts';
 import { startApi, type TestApi } from './support.ts';
 
 let api: TestApi;
@@ -376,4 +377,45 @@ test('I6: the audit trail is searched by person, address, send, action, way and 
   expect((await api.call('GET', '/audit?to=1999-12-31T23:59:59Z')).body.items).toEqual([]);
   expect((await api.call('GET', '/audit?from=yesterday')).body.errors).toMatchObject([{ field: 'from' }]);
   expect((await api.call('GET', '/audit?way=bounce')).body.items).toEqual([]);
+});
+
+describe('marketing email that is paused', () => {
+  test('a send says what it waits for, and the switch being taken back wakes it', async () => {
+    const { id, prospectId } = await newSend();
+    expect((await api.call('PATCH', '/settings', { marketingPaused: true })).status).toBe(200);
+    const [row] = await api.db.query<{ address_id: string; recipient_domain: string }>(
+      plain('select address_id, recipient_domain from send where id = $1'),
+      [id],
+    );
+    const decision = await gate(api.db, {
+      sendId: id,
+      run: 1,
+      prospectId,
+      addressId: row!.address_id,
+      recipientDomain: row!.recipient_domain,
+      trigger: 'schedule',
+      now: new Date(),
+    });
+    expect(decision).toEqual({ kind: 'held' });
+    expect((await api.call('GET', `/sends/${id}`)).body).toMatchObject({
+      state: 'held',
+      heldReason: 'marketing_paused',
+      nextAttemptAt: null,
+      attemptCount: 0,
+      timeline: [],
+    });
+    expect((await api.call('GET', '/sends?state=held')).body.items).toMatchObject([{ id }]);
+    // Nothing hurries it, and it can be cancelled all the same.
+    expect((await api.call('POST', `/sends/${id}/retry`)).status).toBe(202);
+    expect((await api.call('PATCH', '/settings', { marketingPaused: false })).status).toBe(200);
+    const [entry] = await api.db.query(
+      plain(`select message from outbox where aggregate = 'setting' order by id desc limit 1`),
+    );
+    expect(entry).toEqual({ message: { type: 'wakeHeldBack' } });
+    expect((await api.call('POST', `/sends/${id}/cancel`)).body).toMatchObject({
+      state: 'final',
+      outcome: 'cancelled',
+      heldReason: null,
+    });
+  });
 });

@@ -118,6 +118,19 @@ it('emailSend: suppressed before the first attempt, and while waiting', async ()
   await relay.stop();
 });
 
+it('emailSend: held while marketing email is paused', async () => {
+  await account.setting({ marketing_paused: true });
+  const { handle, send } = await begin(() => null);
+  for (;;) {
+    const { state } = await handle.query(timeline);
+    if (state === 'held') break;
+    await delay(20);
+  }
+  await account.setting({ marketing_paused: false });
+  await sending.processes.wakeSend(send);
+  await keepHistory(handle, 'emailSend', 'paused');
+});
+
 it('emailSend: unknown, superseded', async () => {
   const { handle, send } = await begin(() => null);
   await handle.result();

@@ -3,8 +3,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vi
 import { plain } from '../../db/connection.ts';
 import { setFlags } from '../../db/queries/flags.ts';
 import { cancelSend } from '../../db/queries/sends.ts';
+import { changeSettings } from '../../db/queries/settings.ts';
 import { emailSendId, TASK_QUEUES } from '../../domain/processes.ts';
 import { DEFAULT_OFFSETS_SECONDS } from '../../domain/retrySchedule.ts';
+import { type Relay, startRelay } from '../../worker/relay.ts';
 import { cancel, emailSend, ended, retryNow, timeline } from '../../workflows/emailSend.ts';
 import {
   createTestAccount,
@@ -13,11 +15,15 @@ import {
   type TestProspect,
   type TestSend,
 } from '../support/account.ts';
+import { readNothing } from '../support/inbound.ts';
 import { type Sending, startSending } from '../support/sending.ts';
+import { silent } from '../support/silent.ts';
+import { until } from '../support/until.ts';
 
 let account: TestAccount;
 let environment: TestWorkflowEnvironment;
 let sending: Sending;
+let relay: Relay | null = null;
 beforeAll(async () => {
   account = await createTestAccount();
   environment = await TestWorkflowEnvironment.createTimeSkipping({
@@ -30,7 +36,11 @@ afterAll(async () => {
   await environment?.teardown();
   await account?.close();
 });
-afterEach(() => sending.mail.answer(() => null));
+afterEach(async () => {
+  sending.mail.answer(() => null);
+  await relay?.stop();
+  relay = null;
+});
 
 const FULL = '452 4.2.2 The recipient mailbox is full';
 let counter = 0;
@@ -69,6 +79,26 @@ async function restingAfter(handle: Awaited<ReturnType<typeof start>>, attempts:
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
   throw new Error(`the send did not come to wait after ${attempts} attempts`);
+}
+
+/** Sets the kill switch. A relay carries what follows, but starts nothing: these tests start their workflows themselves. */
+async function pause(marketingPaused: boolean): Promise<void> {
+  await account.db.query(plain('delete from outbox'));
+  await account.db.transaction((tx) => changeSettings(tx, ORIGIN, new Date(), { marketingPaused }));
+  if (marketingPaused) return;
+  relay = startRelay({ db: account.db, processes: sending.processes, readInbound: readNothing, log: silent });
+}
+
+async function heldIn(handle: Awaited<ReturnType<typeof start>>): Promise<void> {
+  await until('it is held', async () => {
+    const { state } = await handle.query(timeline);
+    return state === 'held';
+  });
+}
+
+/** In real time: with a relay at work no time may be skipped. */
+async function delivered(send: TestSend): Promise<void> {
+  await until('it is delivered', async () => (await rowOf(send)).outcome === 'delivered');
 }
 
 describe('emailSend', () => {
@@ -120,6 +150,57 @@ describe('emailSend', () => {
       category: 'mailbox_full',
       reply: '452 4.2.2',
     });
+  });
+
+  it('marketing email that is paused is held for as long as that lasts, uncounted, and then goes its way', async () => {
+    const { send, address } = await newSend();
+    await pause(true);
+    const handle = await start(send);
+    await heldIn(handle);
+    await environment.sleep('10 days');
+    expect(await handle.query(timeline)).toMatchObject({ state: 'held', attempts: [], nextAttemptAt: null });
+    expect(await rowOf(send)).toMatchObject({ state: 'held', attempt_count: 0, next_attempt_at: null });
+    expect(sending.mail.tries.get(address)).toBeUndefined();
+
+    // What is asked for meanwhile waits too.
+    await handle.signal(retryNow, { commandId: 1 });
+    await heldIn(handle);
+    expect(sending.mail.tries.get(address)).toBeUndefined();
+
+    await pause(false);
+    await delivered(send);
+    expect(await handle.result()).toEqual({ outcome: 'delivered', reason: null });
+    expect(await rowOf(send)).toMatchObject({ attempt_count: 1, slot: 0 });
+  });
+
+  it('a retry of marketing email waits while it is paused; transactional email does not', async () => {
+    const [{ send, address }, other] = [await newSend(), await account.prospect('pays@example.net')];
+    sending.mail.answer((to, nth) => (to === address && nth === 1 ? FULL : null));
+    const handle = await start(send);
+    await restingAfter(handle, 1);
+    await pause(true);
+    const letter = await account.send(other, { emailId: await account.email('transactional') });
+    expect(await (await start(letter)).result()).toMatchObject({ outcome: 'delivered' });
+    await environment.sleep('2 hours');
+    await heldIn(handle);
+    expect(sending.mail.tries.get(address)).toBe(1);
+
+    await pause(false);
+    await delivered(send);
+    expect(sending.mail.tries.get(address)).toBe(2);
+    const attempts = await attemptsOf(send);
+    expect(attempts.map(({ outcome }) => outcome)).toEqual(['soft_bounce', 'delivered']);
+  });
+
+  it('a send whose workflow was lost while marketing email was paused goes on, too', async () => {
+    const { send } = await newSend();
+    await pause(true);
+    const handle = await start(send);
+    await heldIn(handle);
+    await handle.terminate('lost');
+    await pause(false);
+    await delivered(send);
+    expect(await rowOf(send)).toMatchObject({ run: 2, attempt_count: 1 });
   });
 
   it('I1 is refused where the address was suppressed before the first attempt, and nothing is sent', async () => {
