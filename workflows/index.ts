@@ -1,4 +1,5 @@
 export { automation } from './automation.ts';
+export { broadcast } from './broadcast.ts';
 export { bulkUpdate } from './bulkUpdate.ts';
 export { emailSend } from './emailSend.ts';
 export { enrollment } from './enrollment.ts';
