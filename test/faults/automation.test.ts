@@ -23,8 +23,8 @@ import { startWorkerProcess } from '../support/workerProcess.ts';
 /** In `npm test` as many as a minute or two bear; `npm run test:proof` takes 5,000. */
 const PROSPECTS = inject('automationProspects');
 /** How long a worker may live once it takes work: at first it is still enrolling, later everything is under way. */
-const LIVES_MS = [2_500, 8_000, 5_000, 10_000];
-const LIMIT_MS = 20 * 60_000;
+const LIVES_MS = [4_000, 12_000, 8_000, 25_000];
+const LIMIT_MS = 45 * 60_000;
 
 let folder: string;
 let account: TestAccount;

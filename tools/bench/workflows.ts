@@ -1,6 +1,8 @@
 import { proxyActivities } from '@temporalio/workflow';
 
+export { automation } from '../../workflows/automation.ts';
 export { emailSend } from '../../workflows/emailSend.ts';
+export { enrollment } from '../../workflows/enrollment.ts';
 
 const { nothing } = proxyActivities<{ nothing(input: object): Promise<object> }>({
   startToCloseTimeout: '1 minute',
