@@ -15,6 +15,7 @@ import { alertRoutes } from './routes/alerts.ts';
 import { apiKeyRoutes } from './routes/apiKeys.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { automationRoutes } from './routes/automations.ts';
+import { broadcastRoutes } from './routes/broadcasts.ts';
 import { bulkUpdateRoutes } from './routes/bulkUpdates.ts';
 import { customFieldRoutes } from './routes/customFields.ts';
 import { emailRoutes } from './routes/emails.ts';
@@ -38,6 +39,7 @@ const RESOURCES = [
   emailRoutes,
   sendRoutes,
   automationRoutes,
+  broadcastRoutes,
   bulkUpdateRoutes,
   importRoutes,
   inboundRoutes,

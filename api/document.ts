@@ -14,6 +14,7 @@ const TAGS = [
   ['Suppressions', 'The Global Suppression List: who must not be emailed, and why.'],
   ['Emails', 'What is sent: content with merge fields.'],
   ['Sends', 'One email to one prospect, with every attempt to deliver it.'],
+  ['Broadcasts', 'One email to lists or to everybody who matches a filter.'],
   ['Automations', 'What is done with prospects by itself: who, which actions, when.'],
   [
     'Bulk updates',

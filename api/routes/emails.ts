@@ -13,15 +13,15 @@ import {
   lockEmail,
   readEmail,
 } from '../../db/queries/emails.ts';
-import { type Prospect, readProspect } from '../../db/queries/prospects.ts';
+import { readProspect } from '../../db/queries/prospects.ts';
 import { readSend } from '../../db/queries/sendSearch.ts';
 import { createSend } from '../../db/queries/sends.ts';
-import { mergeFieldName } from '../../domain/email/mergeFields.ts';
-import { type EmailKind, STANDARD_FIELDS } from '../../domain/words.ts';
+import type { EmailKind } from '../../domain/words.ts';
 import { changedMeanwhile, etagOf, ifMatchHeader, requiredVersion, versionOf } from '../conditions.ts';
 import type { Api, ApiDeps, ApiEnv } from '../context.ts';
 import { given } from '../given.ts';
 import { optionalIdempotencyHeader, requestHash } from '../idempotency.ts';
+import { mergeValuesOf } from '../mergeValues.ts';
 import { jsonAnswer, jsonBody, operation } from '../operation.ts';
 import { ApiProblem, bodyProblem, type FieldProblem, notFound } from '../problems.ts';
 import { PUBLIC_FOLDER } from '../public/loggedPath.ts';
@@ -261,9 +261,4 @@ async function check(on: Session, kind: EmailKind, content: EmailContent): Promi
   if (errors.length > 0)
     throw new ApiProblem('invalid-request', 'A template cannot be rendered.', { errors });
   return { ...content, fromAddress, replyTo, html: content.html || null, text: content.text || null };
-}
-
-function mergeValuesOf(prospect: Prospect): Record<string, unknown> {
-  const fields = STANDARD_FIELDS.map((field) => [mergeFieldName(field), prospect.fields[field]]);
-  return { ...Object.fromEntries(fields), custom: prospect.custom };
 }

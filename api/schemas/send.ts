@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import type { AttemptView, SendView } from '../../db/queries/sendSearch.ts';
 import { CATEGORIES } from '../../domain/bounce/verdict.ts';
-import { emailSendId } from '../../domain/processes.ts';
+import { broadcastId, emailSendId } from '../../domain/processes.ts';
 import {
   ATTEMPT_OUTCOMES,
   ATTEMPT_STATES,
@@ -53,6 +53,7 @@ export const SendSchema = z
       .openapi({ description: 'null once the person was erased.', example: 'ada@example.com' }),
     recipientDomain: z.string().openapi({ example: 'example.com' }),
     listId: id.nullable(),
+    broadcastId: id.nullable().openapi({ description: 'The broadcast that it is part of.' }),
     test: z.boolean(),
     messageId: z.string().openapi({ description: 'One for all attempts (RFC 5322 section 3.6.4).' }),
     state: z.enum(SEND_STATES).openapi({ example: 'waiting' }),
@@ -97,7 +98,8 @@ export const SendWithTimeline = SendSchema.extend({
 
 export function sendView(send: SendView, temporal: ApiDeps['temporal']): z.input<typeof SendSchema> {
   const { run, scheduleSeconds, ...rest } = send;
-  const workflowId = emailSendId(send.id, run);
+  const ofBroadcast = run === 0 && send.broadcastId !== null;
+  const workflowId = ofBroadcast ? broadcastId(send.broadcastId, 1) : emailSendId(send.id, run);
   return {
     ...rest,
     schedule: [...scheduleSeconds],

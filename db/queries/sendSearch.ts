@@ -22,6 +22,8 @@ export interface SendView {
   readonly recipient: string | null;
   readonly recipientDomain: string;
   readonly listId: string | null;
+  /** The broadcast that it is part of. */
+  readonly broadcastId: string | null;
   readonly test: boolean;
   readonly messageId: string;
   readonly state: SendState;
@@ -30,7 +32,7 @@ export interface SendView {
   readonly outcome: SendOutcome | null;
   readonly outcomeReason: string | null;
   readonly faultOurs: boolean;
-  /** Number of the workflow run that owns it. */
+  /** Number of the workflow run that owns it; 0 while its broadcast makes its first attempt. */
   readonly run: number;
   readonly attemptCount: number;
   readonly scheduleSeconds: readonly number[];
@@ -71,7 +73,8 @@ export interface SendFilter {
 }
 
 const COLUMNS = `id, email_id as "emailId", email_version as "emailVersion", kind, prospect_id as "prospectId",
-  address_id as "addressId", recipient, recipient_domain as "recipientDomain", list_id as "listId", test,
+  address_id as "addressId", recipient, recipient_domain as "recipientDomain", list_id as "listId",
+  broadcast_id as "broadcastId", test,
   message_id as "messageId", state,
   case when state = 'held' then held_reason end as "heldReason", outcome, outcome_reason as "outcomeReason", fault_ours as "faultOurs", run,
   attempt_count as "attemptCount", schedule_seconds as "scheduleSeconds", first_attempt_at as "firstAttemptAt",

@@ -1,0 +1,225 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { plain } from '../../db/connection.ts';
+import { setFlags } from '../../db/queries/flags.ts';
+import { addDomainSuppression, addSuppressions } from '../../db/queries/suppressions.ts';
+import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
+import { listOf, listWith } from '../support/broadcasting.ts';
+import { startApi, type TestApi } from './support.ts';
+
+let account: TestAccount;
+let api: TestApi;
+let counter = 0;
+beforeAll(async () => {
+  account = await createTestAccount();
+  api = await startApi({}, account);
+});
+afterAll(async () => {
+  await api?.close();
+  await account?.close();
+});
+
+const addresses = (count: number) => {
+  counter += 1;
+  return Array.from({ length: count }, (_, index) => `p${index}@api${counter}.example.net`);
+};
+const create = (body: object, key: string = randomUUID()) =>
+  api.call('POST', '/broadcasts', body, { 'Idempotency-Key': key });
+
+async function draft(count = 3, more: object = {}) {
+  const { listId, prospectIds } = await listOf(account, addresses(count));
+  const emailId = await account.email();
+  const { body } = await create({ name: 'News', emailId, listIds: [listId], ...more });
+  return { id: body.id as string, listId, prospectIds, emailId };
+}
+
+describe('creating', () => {
+  it('makes a draft; the same key and request answer the same broadcast, another request is refused', async () => {
+    const { listId } = await listOf(account, addresses(1));
+    const request = { name: 'News', emailId: await account.email(), listIds: [listId] };
+    const first = await create(request, 'the-key');
+    expect(first).toMatchObject({
+      status: 201,
+      body: { state: 'draft', recipients: 0, perMinute: null, workflow: null },
+    });
+    expect(await create(request, 'the-key')).toMatchObject({ status: 200, body: { id: first.body.id } });
+    expect(await create({ ...request, name: 'Other' }, 'the-key')).toMatchObject({ status: 422 });
+    expect(await api.call('GET', `/broadcasts/${first.body.id}`)).toMatchObject({
+      status: 200,
+      body: { name: 'News', listIds: [listId] },
+    });
+    const page = await api.call('GET', '/broadcasts?state=draft&limit=1');
+    expect(page.body.items).toMatchObject([{ id: first.body.id }]);
+  });
+
+  it.each([
+    [{ listIds: undefined }, '/listIds'],
+    [{ criteria: { all: [] } }, '/listIds'],
+    [{ listIds: [randomUUID()] }, '/listIds/0'],
+    [{ excludeListIds: [randomUUID()] }, '/excludeListIds/0'],
+    [{ emailId: randomUUID() }, '/emailId'],
+    [{ perMinute: 0 }, '/perMinute'],
+    [{ listIds: undefined, criteria: { field: 'nothing', operator: 'equals', value: 1 } }, '/criteria/field'],
+  ])('names the field that is wrong: %j', async (wrong, field) => {
+    const { listId } = await listOf(account, addresses(1));
+    const emailId = await account.email();
+    const { status, body } = await create({ name: 'News', emailId, listIds: [listId], ...wrong });
+    expect([400, 422]).toContain(status);
+    expect(body.errors).toMatchObject([{ in: 'body', field }]);
+  });
+
+  it('without a key it is refused', async () => {
+    expect(await api.call('POST', '/broadcasts', { name: 'News' })).toMatchObject({ status: 400 });
+  });
+});
+
+describe('previewing', () => {
+  it('counts people once, who is blocked and why, duplicates, and the time', async () => {
+    const { db } = account;
+    const { listId, prospectIds } = await listOf(account, addresses(20));
+    const second = await listWith(account, prospectIds.slice(5, 15));
+    const excluded = await listWith(account, prospectIds.slice(19));
+    const rows = await db.query<{ id: string; address_id: string }>(
+      plain('select id, address_id from prospect where id = any($1::uuid[])'),
+      [prospectIds],
+    );
+    const addressOf = (index: number) => rows.find(({ id }) => id === prospectIds[index])!.address_id;
+    const now = new Date();
+    await db.transaction(async (tx) => {
+      await setFlags(tx, ORIGIN, now, prospectIds[0]!, { emailOptOut: true });
+    });
+    await db.transaction(async (tx) => {
+      await setFlags(tx, ORIGIN, now, prospectIds[1]!, { bounced: true, emailOptOut: true });
+    });
+    await db.transaction(async (tx) => {
+      await addSuppressions(tx, ORIGIN, now, [
+        { addressId: addressOf(2), reason: 'complaint' },
+        { addressId: addressOf(3), reason: 'manual' },
+        // In one list only: gone, for that list is the only one.
+        { addressId: addressOf(4), reason: 'opt_out', listId },
+        // In both, unsubscribed from one: still reached through the other.
+        { addressId: addressOf(6), reason: 'opt_out', listId },
+        { addressId: addressOf(7), reason: 'opt_out', listId },
+        { addressId: addressOf(7), reason: 'opt_out', listId: second },
+      ]);
+    });
+    const emailId = await account.email();
+    const { body: made } = await create({
+      name: 'News',
+      emailId,
+      listIds: [listId, second],
+      excludeListIds: [excluded],
+      perMinute: 60,
+    });
+    const { status, body } = await api.call('POST', `/broadcasts/${made.id}/preview`);
+    expect(status).toBe(200);
+    expect(body).toEqual({
+      recipients: 19,
+      duplicatesRemoved: 10,
+      blocked: 6,
+      blockedBecause: [
+        { because: 'opt_out', count: 2 },
+        { because: 'bounced', count: 1 },
+        { because: 'complaint', count: 1 },
+        { because: 'manual', count: 1 },
+        { because: 'list_opt_out', count: 2 },
+      ],
+      messagesPerSecond: 1,
+      seconds: 13,
+      templateProblems: [],
+    });
+    await db.transaction((tx) => addDomainSuppression(tx, ORIGIN, now, `api${counter}.example.net`, null));
+    const again = await api.call('POST', `/broadcasts/${made.id}/preview`);
+    expect(again.body).toMatchObject({
+      blocked: 19,
+      blockedBecause: expect.arrayContaining([{ because: 'domain', count: 19 }]),
+    });
+  });
+
+  it('finds what is wrong with the templates, which also keeps it from being started', async () => {
+    const { id, emailId } = await draft();
+    await account.db.query(
+      plain(`update email_version set text = 'Hello {{ prospect.nobody_knows }}' where email_id = $1`),
+      [emailId],
+    );
+    const { body } = await api.call('POST', `/broadcasts/${id}/preview`);
+    expect(body.templateProblems).toMatchObject([{ field: 'text', line: 1 }]);
+    expect(await api.call('POST', `/broadcasts/${id}/start`, {})).toMatchObject({ status: 422 });
+  });
+});
+
+describe('sending', () => {
+  it('a test goes to a colleague and counts for nothing', async () => {
+    const { id, prospectIds } = await draft();
+    const sent = await api.call('POST', `/broadcasts/${id}/test`, {
+      to: 'colleague@example.org',
+      prospectId: prospectIds[0],
+    });
+    expect(sent).toMatchObject({ status: 201, body: { test: true, recipient: 'colleague@example.org' } });
+    const { body } = await api.call('GET', `/broadcasts/${id}/report`);
+    expect(body).toMatchObject({ recipients: 0, notReached: 0, isFinal: false });
+  });
+
+  it('is started now or at a time, paused, resumed and cancelled; what does not fit is refused', async () => {
+    const { id } = await draft();
+    const startAt = new Date(Date.now() + 3_600_000).toISOString();
+    const command = (name: string, body: object = {}) => api.call('POST', `/broadcasts/${id}/${name}`, body);
+    expect(await command('pause')).toMatchObject({ status: 409 });
+    expect(await command('start', { startAt })).toMatchObject({
+      status: 200,
+      body: { state: 'scheduled', startAt, emailVersion: 1, workflow: { id: `broadcast:${id}` } },
+    });
+    expect(await command('start')).toMatchObject({ status: 409 });
+    expect(await command('pause', { reason: 'a mistake in it' })).toMatchObject({
+      body: { state: 'paused' },
+    });
+    expect(await command('resume')).toMatchObject({ body: { state: 'scheduled' } });
+    expect(await command('cancel')).toMatchObject({ body: { state: 'cancelled' } });
+    expect(await command('cancel')).toMatchObject({ status: 409 });
+    const now = await draft();
+    expect(await api.call('POST', `/broadcasts/${now.id}/start`)).toMatchObject({
+      status: 200,
+      body: { state: 'sending' },
+    });
+    expect(await api.call('POST', `/broadcasts/${randomUUID()}/start`, {})).toMatchObject({ status: 404 });
+  });
+
+  it('its report and its recipients say what became of everybody', async () => {
+    const { id, prospectIds } = await draft(4);
+    await account.db.query(
+      plain(`
+        with b as (update broadcast set recipients = 4, state = 'sent' where id = $1)
+        insert into send (id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, broadcast_id,
+          message_id, schedule_seconds, state, outcome, outcome_reason, run, attempt_count, created_at)
+        select gen_random_uuid(), gen_random_uuid(), 1, 'marketing', p.id, p.address_id, p.email, 'example.net', $1, p.id::text, '[0]',
+          case n when 1 then 'waiting' else 'final' end, (array[null, 'delivered', 'suppressed'])[n],
+          case n when 3 then 'prospect:opt_out address:opt_out' end, 1, 1, now()
+        from unnest($2::uuid[]) with ordinality as g(id, n) join prospect p on p.id = g.id`),
+      [id, prospectIds.slice(0, 3)],
+    );
+    const { body } = await api.call('GET', `/broadcasts/${id}/report`);
+    expect(body).toMatchObject({
+      state: 'sent',
+      isFinal: false,
+      recipients: 4,
+      notReached: 1,
+      waiting: 1,
+      outcomes: { delivered: 1, suppressed: 1, bounced: 0 },
+      refusedBecause: [
+        { cause: 'address:opt_out', count: 1 },
+        { cause: 'prospect:opt_out', count: 1 },
+      ],
+      gateWindowMs: null,
+    });
+    const found: string[] = [];
+    for (let cursor = ''; ; ) {
+      const page = await api.call('GET', `/broadcasts/${id}/recipients?limit=2${cursor}`);
+      found.push(...page.body.items.map((send: { prospectId: string }) => send.prospectId));
+      if (page.body.nextCursor === null) break;
+      cursor = `&cursor=${page.body.nextCursor}`;
+    }
+    expect(found.sort()).toEqual(prospectIds.slice(0, 3).sort());
+    const delivered = await api.call('GET', `/broadcasts/${id}/recipients?outcome=delivered`);
+    expect(delivered.body.items).toMatchObject([{ prospectId: prospectIds[1] }]);
+  });
+});
