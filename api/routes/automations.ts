@@ -156,7 +156,7 @@ const addVersion = operation('write', ['not-found', 'conflict', 'unprocessable']
   tags,
   summary: 'Change a running automation',
   description:
-    'Makes a new version. Those inside keep theirs; with `moveEnrolled` they go on in the new one at the step of the same id, or the first behind it on their way that is still there, and nothing is done twice.',
+    'Makes a new version. Those inside keep theirs; with `moveEnrolled` they go on in the new one at the step of the same id, or the first one ahead of them that is still there, and nothing is done twice.',
   request: { params: idPath, body: jsonBody(VersionInput) },
   responses: { 200: oneAutomation('The automation at its new version.') },
 });

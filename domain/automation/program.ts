@@ -48,18 +48,19 @@ export function nextStep(program: Program, position: string, decision: Decision)
 
 /**
  * Where somebody inside lands who is moved to another version: at the step they stand before, where that version still
- * has it; else at the first step behind it on their way (through the `yes` branches first, then the `no` branches) that it
- * has; else at its end. What was done stays done: a step that was applied or skipped is passed over.
+ * has it; else at the first step that lies ahead of them (in the branch `yes` of an if/else, then in its branch `no`, then
+ * behind it) that it has; else at its end. What was done stays done: a step that was applied or skipped is passed over.
  */
 export function landing(from: Program, to: Program, position: string | null): string | null {
-  const seen = new Set<string>();
-  const search = (at: string | null): string | null => {
-    if (at === null || seen.has(at)) return null;
+  /** @param end where the branch that `at` stands in leads on */
+  const search = (at: string | null, end: string | null): string | null => {
+    if (at === null || at === end) return null;
     if (to.steps.has(at)) return at;
-    seen.add(at);
     const place = from.steps.get(at);
     if (place === undefined) return null;
-    return search(place.branches?.yes ?? null) ?? search(place.branches?.no ?? null) ?? search(place.next);
+    const { branches, next } = place;
+    const within = branches && (search(branches.yes, next) ?? search(branches.no, next));
+    return within ?? search(next, end);
   };
-  return search(position);
+  return search(position, null);
 }
