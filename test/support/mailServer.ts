@@ -5,11 +5,13 @@ import { SMTPServer } from 'smtp-server';
 /** What the server says to a recipient: nothing to accept, else the reply, e.g. `452 4.2.2 mailbox full`. */
 export type Answer = string | null;
 
+type Decide = (recipient: string, nth: number) => Answer | Promise<Answer>;
+
 /** A mail server in this process (written by others: smtp-server) whose answers a test decides. */
 export interface MailServer {
   readonly port: number;
-  /** Decides what RCPT TO is answered, from now on; `nth` counts the tries of this address from 1. */
-  answer(decide: (recipient: string, nth: number) => Answer): void;
+  /** Decides what RCPT TO is answered, from now on, at once or later; `nth` counts the tries of this address from 1. */
+  answer(decide: Decide): void;
   /** Recipients whose message was accepted, in order. */
   readonly accepted: string[];
   /** Whole messages, in the same order. */
@@ -22,7 +24,7 @@ export interface MailServer {
 }
 
 export async function startMailServer(): Promise<MailServer> {
-  let decide: (recipient: string, nth: number) => Answer = () => null;
+  let decide: Decide = () => null;
   const accepted: string[] = [];
   const messages: string[] = [];
   const senders: string[] = [];
@@ -33,10 +35,11 @@ export async function startMailServer(): Promise<MailServer> {
     onRcptTo({ address }, _session, done) {
       const nth = (tries.get(address) ?? 0) + 1;
       tries.set(address, nth);
-      const answer = decide(address, nth);
-      if (answer === null) return done();
-      const [, code, text] = /^(\d{3}) (.*)$/s.exec(answer)!;
-      done(Object.assign(new Error(text), { responseCode: Number(code) }));
+      void Promise.resolve(decide(address, nth)).then((answer) => {
+        if (answer === null) return done();
+        const [, code, text] = /^(\d{3}) (.*)$/s.exec(answer)!;
+        done(Object.assign(new Error(text), { responseCode: Number(code) }));
+      });
     },
     onData(stream, session, done) {
       const chunks: Buffer[] = [];
