@@ -21,7 +21,7 @@ import { updateProspect } from './prospects.ts';
 import { cancelSendsOfEnrollment, createSend } from './sends.ts';
 import { readSettings } from './settings.ts';
 
-/** A step as its note now says; reasons that are more than a code are left out. */
+/** A step as its note now says: ids and codes, nothing personal. */
 export interface NotedStep {
   readonly id: string;
   readonly state: StepState;
@@ -261,7 +261,8 @@ class Taking {
       case 'suppressed':
         return this.#skip(step, send.outcome_reason ?? 'suppressed');
       case 'cancelled':
-        return this.#skip(step, send.outcome_reason ?? 'cancelled');
+        // Not its reason, which may be a person's words: this one is shown in Temporal, and stays after an erasure.
+        return this.#skip(step, 'cancelled');
       default:
         return this.#apply(step, send.outcome);
     }
@@ -362,12 +363,9 @@ class Taking {
 
   async #note(stepId: string, state: StepState, reason: string | null, until: Date | null): Promise<void> {
     await this.#tx.query(NOTE, [this.#row.id, stepId, state, reason, until, this.#now]);
-    // It is shown in Temporal, where nothing personal belongs; a person may have given a reason in words.
-    this.noted.push({ id: stepId, state, reason: reason !== null && CODE.test(reason) ? reason : null });
+    this.noted.push({ id: stepId, state, reason });
   }
 }
-
-const CODE = /^\w+$/;
 
 const SUSPEND_STEPS = plain(
   `update enrollment_step set state = 'suspended', at = $2 where enrollment_id = $1 and state = 'waiting'`,

@@ -1,7 +1,11 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { plain } from '../../../db/connection.ts';
 import { setFlags } from '../../../db/queries/flags.ts';
+import { clearHold, raiseHold } from '../../../db/queries/holds.ts';
 import { deleteProspect } from '../../../db/queries/prospects.ts';
+import { cancelSend } from '../../../db/queries/sends.ts';
+import { enrollmentId as workflowIdOf } from '../../../domain/processes.ts';
+import { enrollmentStanding } from '../../../workflows/enrollment.ts';
 import { ORIGIN } from '../../support/account.ts';
 import { enrollmentsOf, shownSteps, stepsOfEnrollment, transition } from '../../support/automating.ts';
 import { type AutomationWorld, DAY, startAutomationWorld } from '../../support/automationWorld.ts';
@@ -62,6 +66,37 @@ it('I1: who opts out between two Send Email steps gets no second email, and goes
   ]);
   expect(world.sending.mail.tries.get(address)).toBe(1);
   expect(await world.prospectRow(prospect.id)).toMatchObject({ title: 'went on' });
+  const standing = await world.client.workflow
+    .getHandle(workflowIdOf(enrollmentId, 1))
+    .query(enrollmentStanding);
+  expect(standing.steps[2]).toEqual({
+    id: 'second',
+    state: 'skipped',
+    reason: expect.stringContaining('opt_out'),
+  });
+});
+
+it('an email that a person cancels before its first attempt is Skipped, without their words', async () => {
+  const { account } = world;
+  const destination = world.sending.mailer.destinationOf('example.net');
+  await raiseHold(account.db, await world.now(), destination, 'relay_unavailable', null);
+  const { who, address } = await world.somebody();
+  const { enrollmentId } = await world.enter(
+    [{ id: 'mail', type: 'sendEmail', emailId: await account.email() }, mark],
+    { who },
+  );
+  await world.shows(enrollmentId, 'mail: waiting (first_attempt)');
+  const [send] = await account.db.query<{ id: string }>(
+    plain('select id from send where enrollment_id = $1'),
+    [enrollmentId],
+  );
+  const at = await world.now();
+  await account.db.transaction((tx) =>
+    cancelSend(tx, { ...ORIGIN, reason: `${address} asked` }, at, send!.id),
+  );
+  expect(await world.result(enrollmentId)).toEqual({ state: 'done' });
+  expect(await shownSteps(account, enrollmentId)).toEqual(['mail: skipped (cancelled)', 'mark: applied']);
+  await clearHold(account.db, await world.now(), destination);
 });
 
 it('I1: an automation that opts its own prospect out sends nothing after that', async () => {
