@@ -164,6 +164,33 @@ describe('a definition', () => {
     expect(faults(answer)).toEqual(['/steps/0/emailId', '/steps/1/listId']);
     expect((await api.call('GET', `/automations/${body.id}`)).body.state).toBe('draft');
   });
+
+  test('that puts somebody into a dynamic list is not activated, nor are criteria with a list that is not there', async () => {
+    const dynamic = await api.call('POST', '/lists', { name: 'By criteria', criteria: everybody });
+    const listId = dynamic.body.id;
+    const asks = { all: [{ list: NOBODY, member: true }] };
+    const steps = [
+      { id: 'if', type: 'if', criteria: asks, yes: [{ id: 'in', type: 'addToList', listId }], no: leave },
+    ];
+    const { body } = await define(steps, { who: asks });
+    const paths = ['/steps/0/criteria', '/steps/0/yes/0/listId', '/who'];
+    const checked = await put(`/automations/${body.id}/validate`);
+    expect(checked.body.problems.map(({ path }: { path: string }) => path).toSorted()).toEqual(paths);
+    const answer = await put(`/automations/${body.id}/activate`);
+    expect(answer.status).toBe(422);
+    expect(faults(answer).toSorted()).toEqual(paths);
+  });
+
+  test('a new version of a running one is refused whole, with the place of each fault', async () => {
+    const { body } = await define(leave);
+    const path = `/automations/${body.id}`;
+    await put(`${path}/activate`);
+    const definition = { who: everybody, steps: [{ id: 'a', type: 'sendEmail', emailId: NOBODY }], when };
+    const answer = await api.call('POST', `${path}/versions`, { definition, moveEnrolled: true });
+    expect(answer.status).toBe(422);
+    expect(faults(answer)).toEqual(['/definition/steps/0/emailId']);
+    expect((await api.call('GET', path)).body).toMatchObject({ version: 1, definition: { steps: leave } });
+  });
 });
 
 describe('an automation', () => {
