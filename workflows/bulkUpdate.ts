@@ -63,6 +63,8 @@ export async function bulkUpdate(input: BulkUpdateWorkflowInput): Promise<BulkUp
     progress = now;
     setCurrentDetails(describeProgress(now));
   };
+  const tell = (command: BulkUpdateCommand) => commandBulkUpdate({ bulkUpdateId, command, now: Date.now() });
+  // Signals that came with the start are handled right where their handlers are set.
   setHandler(bulkUpdateProgress, () => progress);
   setHandler(wakeBulkUpdate, () => {
     woken = true;
@@ -73,7 +75,6 @@ export async function bulkUpdate(input: BulkUpdateWorkflowInput): Promise<BulkUp
       woken = true;
     });
   }
-  const tell = (command: BulkUpdateCommand) => commandBulkUpdate({ bulkUpdateId, command, now: Date.now() });
 
   try {
     if (progress === null) show(await decideBulkUpdate({ bulkUpdateId, now: Date.now() }));
