@@ -25,6 +25,7 @@ import { inboundRoutes } from './routes/inbound.ts';
 import { listRoutes } from './routes/lists.ts';
 import { prospectCriteriaRoutes } from './routes/prospectCriteria.ts';
 import { prospectRoutes } from './routes/prospects.ts';
+import { salesforceRoutes } from './routes/salesforce.ts';
 import { sendRoutes } from './routes/sends.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { suppressionRoutes } from './routes/suppressions.ts';
@@ -42,6 +43,7 @@ const RESOURCES = [
   broadcastRoutes,
   bulkUpdateRoutes,
   importRoutes,
+  salesforceRoutes,
   inboundRoutes,
   webhookRoutes,
   auditRoutes,

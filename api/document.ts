@@ -22,6 +22,7 @@ const TAGS = [
   ],
   ['Imports', 'CSV files of prospects or suppressions.'],
   ['Inbound', 'What came back about mail that had left: bounces, complaints, deliveries.'],
+  ['Salesforce', 'The sync with Salesforce: how it is, what it found, what it could not do.'],
   ['Audit', 'What happened, when, by whom and why.'],
   ['API keys', 'Who may use this API.'],
   ['Operations', 'Settings, alerts, health, and this description.'],

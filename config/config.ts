@@ -88,6 +88,24 @@ export interface Config {
       readonly postmarkCredentials: string | null;
     };
   };
+  /** The org that is synced with; null: there is none. */
+  readonly salesforce: {
+    readonly loginUrl: string;
+    readonly clientId: string;
+    readonly credentials:
+      | { readonly flow: 'client_credentials'; readonly clientSecret: string }
+      | {
+          readonly flow: 'jwt_bearer';
+          readonly privateKey: KeyObject;
+          readonly username: string;
+          readonly audience: string;
+        };
+    readonly apiVersion: string;
+    readonly reservePercent: number;
+    readonly changesSeconds: number;
+    /** UTC. */
+    readonly fullAt: { readonly hour: number; readonly minute: number };
+  } | null;
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
 }
 
@@ -169,6 +187,7 @@ export function loadConfig(env: Environment = process.env): Config {
         postmarkCredentials: value.HEED_POSTMARK_CREDENTIALS ?? null,
       },
     },
+    salesforce: salesforceOf(value),
     logLevel: value.HEED_LOG_LEVEL,
   };
 }
@@ -320,6 +339,50 @@ export function configOrExit<T>(load: () => T): T {
 /** The environment of a child process: this process's own, changed by `changes`. */
 export function childEnvironment(changes: Environment): NodeJS.ProcessEnv {
   return { ...process.env, ...changes };
+}
+
+type SalesforceValues = Pick<
+  z.output<z.ZodObject<typeof serviceVariables>>,
+  Extract<keyof typeof serviceVariables, `HEED_SALESFORCE_${string}`>
+>;
+
+function salesforceOf(value: SalesforceValues): Config['salesforce'] {
+  const loginUrl = value.HEED_SALESFORCE_LOGIN_URL?.replace(/\/+$/, '');
+  if (loginUrl === undefined) return null;
+  const clientId = value.HEED_SALESFORCE_CLIENT_ID;
+  if (clientId === undefined) {
+    throw new ConfigError('HEED_SALESFORCE_CLIENT_ID: is required with HEED_SALESFORCE_LOGIN_URL.');
+  }
+  return {
+    loginUrl,
+    clientId,
+    credentials: salesforceCredentialsOf(value, loginUrl),
+    apiVersion: value.HEED_SALESFORCE_API_VERSION,
+    reservePercent: value.HEED_SALESFORCE_API_RESERVE,
+    changesSeconds: value.HEED_SALESFORCE_CHANGES_SECONDS,
+    fullAt: value.HEED_SALESFORCE_FULL_AT,
+  };
+}
+
+function salesforceCredentialsOf(
+  value: SalesforceValues,
+  loginUrl: string,
+): NonNullable<Config['salesforce']>['credentials'] {
+  const { HEED_SALESFORCE_PRIVATE_KEY: privateKey, HEED_SALESFORCE_CLIENT_SECRET: clientSecret } = value;
+  if (privateKey !== undefined) {
+    const username = value.HEED_SALESFORCE_USERNAME;
+    if (username === undefined) {
+      throw new ConfigError('HEED_SALESFORCE_USERNAME: is required with HEED_SALESFORCE_PRIVATE_KEY.');
+    }
+    const audience = value.HEED_SALESFORCE_AUDIENCE?.replace(/\/+$/, '') ?? loginUrl;
+    return { flow: 'jwt_bearer', privateKey, username, audience };
+  }
+  if (clientSecret === undefined) {
+    throw new ConfigError(
+      'HEED_SALESFORCE_CLIENT_SECRET: is required with HEED_SALESFORCE_LOGIN_URL, unless HEED_SALESFORCE_PRIVATE_KEY is set.',
+    );
+  }
+  return { flow: 'client_credentials', clientSecret };
 }
 
 function tlsOf(value: {

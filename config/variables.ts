@@ -1,4 +1,5 @@
-import { createPublicKey } from 'node:crypto';
+import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { z } from 'zod';
@@ -78,6 +79,22 @@ const ecPublicKey = z.string().transform((value, context) => {
   context.addIssue({
     code: 'custom',
     message: 'must be the verification key of SendGrid, one line of base64',
+  });
+  return z.NEVER;
+});
+
+/** A file, or the key itself in PEM. */
+const rsaPrivateKey = z.string().transform((value, context) => {
+  try {
+    const pem = value.startsWith('-----BEGIN') ? value.replaceAll('\\n', '\n') : readFileSync(value, 'utf8');
+    const key = createPrivateKey(pem);
+    if (key.asymmetricKeyType === 'rsa') return key;
+  } catch {
+    // Told below.
+  }
+  context.addIssue({
+    code: 'custom',
+    message: 'must be an RSA private key, as a file or in PEM, without a password',
   });
   return z.NEVER;
 });
@@ -390,6 +407,68 @@ export const serviceVariables = {
     '`user:password` that stands in the address of the webhook of Postmark.',
     'no webhook of Postmark',
     true,
+  ),
+  HEED_SALESFORCE_LOGIN_URL: documented(
+    publicAddress.optional(),
+    'Login server of the org to sync with: `https://login.salesforce.com` (production), `https://test.salesforce.com` ' +
+      '(sandbox), or the My Domain URL of the org, which client credentials need. See docs/salesforce.md.',
+    'no sync with Salesforce',
+  ),
+  HEED_SALESFORCE_CLIENT_ID: documented(
+    z.string().min(1).optional(),
+    'Consumer key of the connected app, or external client app, that Heed is in Salesforce.',
+    'required with `HEED_SALESFORCE_LOGIN_URL`',
+  ),
+  HEED_SALESFORCE_CLIENT_SECRET: documented(
+    z.string().min(1).optional(),
+    'Consumer secret of that app, for the OAuth client credentials flow.',
+    'required with `HEED_SALESFORCE_LOGIN_URL`, unless there is a private key',
+    true,
+  ),
+  HEED_SALESFORCE_PRIVATE_KEY: documented(
+    rsaPrivateKey.optional(),
+    'RSA key, as a file or in PEM, whose certificate that app has, for the OAuth JWT bearer flow.',
+    'the client credentials flow is used',
+    true,
+  ),
+  HEED_SALESFORCE_USERNAME: documented(
+    z.string().min(1).optional(),
+    'Username of the integration user, for the JWT bearer flow.',
+    'required with `HEED_SALESFORCE_PRIVATE_KEY`',
+  ),
+  HEED_SALESFORCE_AUDIENCE: documented(
+    webAddress.optional(),
+    'Audience of the JWT: `https://login.salesforce.com` or `https://test.salesforce.com`, also where the login URL is a ' +
+      'My Domain URL.',
+    'the login URL',
+  ),
+  HEED_SALESFORCE_API_VERSION: withDefault(
+    z.string().regex(/^\d{2,3}\.0$/, 'must be a version such as 62.0'),
+    '62.0',
+    'Version of the REST API.',
+  ),
+  HEED_SALESFORCE_API_RESERVE: withDefault(
+    count(99),
+    '20',
+    "Percent of the org's daily API requests that are left to everybody else. Heed waits before it would use them.",
+  ),
+  HEED_SALESFORCE_CHANGES_SECONDS: withDefault(
+    count(86_400),
+    '60',
+    'Seconds between two readings of what was changed. Read when the Schedule `heed-salesforce-changes` is made; change ' +
+      'it there later.',
+  ),
+  HEED_SALESFORCE_FULL_AT: withDefault(
+    z
+      .string()
+      .regex(/^(?:[01]\d|2[0-3]):[0-5]\d$/, 'must be a time of day such as 02:30')
+      .transform((value) => {
+        const [hour, minute] = value.split(':').map(Number);
+        return { hour: hour!, minute: minute! };
+      }),
+    '02:30',
+    'Time of day (UTC) of the full reconciliation. Read when the Schedule `heed-salesforce-full` is made; change it ' +
+      'there later.',
   ),
   HEED_LOG_LEVEL: withDefault(
     z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace'], {

@@ -8,6 +8,7 @@ export const TASK_QUEUES = {
   sends: 'heed-sends',
   automations: 'heed-automations',
   broadcasts: 'heed-broadcasts',
+  salesforce: 'heed-salesforce',
   operations: 'heed-operations',
 } as const;
 
@@ -22,6 +23,8 @@ export const WORKFLOW_TYPES = {
   automation: 'automation',
   enrollment: 'enrollment',
   broadcast: 'broadcast',
+  salesforceReconciliation: 'salesforceReconciliation',
+  salesforcePush: 'salesforcePush',
 } as const;
 
 /**
@@ -54,6 +57,20 @@ export function importFileId(importId: string): string {
 export function bulkUpdateId(id: string): string {
   return `bulkUpdate:${id}`;
 }
+
+/** Workflow id of a reconciliation with Salesforce that was asked for by hand. */
+export function salesforceReconciliationId(runId: string): string {
+  return `salesforceReconciliation:${runId}`;
+}
+
+/** Id of the one workflow that carries what is queued to Salesforce. */
+export const SALESFORCE_PUSH_ID = 'salesforcePush';
+
+/** Ids of the Schedules that reconcile with Salesforce: what was changed, and everything. */
+export const SALESFORCE_SCHEDULE_IDS = {
+  changes: 'heed-salesforce-changes',
+  full: 'heed-salesforce-full',
+} as const;
 
 /** Id of the Schedule that looks for unfinished sends without a workflow. */
 export const SWEEP_SCHEDULE_ID = 'heed-sweep';

@@ -7,11 +7,13 @@ import { createDeliveryActivities } from '../activities/delivery.ts';
 import { createEnrollmentActivities } from '../activities/enrollment.ts';
 import { createImportActivities } from '../activities/import.ts';
 import { createInboundActivities } from '../activities/inbound.ts';
+import { createSalesforceActivities } from '../activities/salesforce.ts';
 import { createSweepActivities } from '../activities/sweep.ts';
 import type { WebhookCaller } from '../adapters/callout/webhookCaller.ts';
 import type { ImapMailbox } from '../adapters/inbound/imap.ts';
 import type { EmailComposer } from '../adapters/mailer/composer.ts';
 import type { Mailer } from '../adapters/mailer/mailer.ts';
+import type { SalesforceClient } from '../adapters/salesforce/client.ts';
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
 import type { Database } from '../db/connection.ts';
 import type { AddressHasher } from '../db/queries/addresses.ts';
@@ -30,11 +32,14 @@ export function createActivities(parts: {
   messageIdDomain: string;
   /** The mailbox that bounces are fetched from, where there is one. */
   imap: ImapMailbox | null;
+  /** The org that is synced with, where there is one. */
+  salesforce: SalesforceClient | null;
 }) {
   return {
     sends: createDeliveryActivities(parts),
     automations: { ...createAutomationActivities(parts), ...createEnrollmentActivities(parts) },
     broadcasts: createBroadcastActivities(parts),
+    salesforce: createSalesforceActivities(parts),
     operations: {
       ...createAlertingActivities(parts),
       ...createAutomationSweepActivities(parts),

@@ -8,6 +8,7 @@ import { type AcceptedAddresses, createAcceptedAddresses } from '../adapters/inb
 import { LISTENER_LIMITS, startInboundListener } from '../adapters/inbound/listener.ts';
 import { createInboundReader } from '../adapters/inbound/read.ts';
 import { isPublicAddress } from '../adapters/mailer/direct/publicAddress.ts';
+import { createSalesforceClient } from '../adapters/salesforce/client.ts';
 import { ensureNamespace } from '../adapters/temporal/namespace.ts';
 import { createWorkflowProcesses } from '../adapters/temporal/processes.ts';
 import { ensureSchedules } from '../adapters/temporal/schedules.ts';
@@ -55,7 +56,10 @@ async function main(config: Config): Promise<void> {
   // A namespace that was registered just now takes the server some seconds to know.
   await untilItAnswers('the Temporal namespace', log, stop.signal, async () => {
     await ensureSearchAttributes(connection, namespace);
-    await ensureSchedules(client, { imapPollSeconds: config.inbound.imap?.pollSeconds ?? null });
+    await ensureSchedules(client, {
+      imapPollSeconds: config.inbound.imap?.pollSeconds ?? null,
+      salesforce: config.salesforce,
+    });
   });
   const processes = createWorkflowProcesses(client);
   const mailer = createMailer(config);
@@ -74,6 +78,7 @@ async function main(config: Config): Promise<void> {
       broadcastConversations: config.smtp.maxConnections,
       messageIdDomain: config.messageIdDomain,
       imap: config.inbound.imap,
+      salesforce: config.salesforce && createSalesforceClient(config.salesforce),
     }),
   });
   const addresses = acceptedAddresses(config);

@@ -110,7 +110,8 @@ async function deliverBatch(
 ): Promise<{ delivered: number; failed: number; lastId: number | null }> {
   return deps.db.transaction(async (tx) => {
     const entries = await takeFromOutbox(tx, BATCH, afterId);
-    const results = await Promise.allSettled(entries.map((entry) => deliver(deps, entry)));
+    const once = { wakeSalesforcePush: onlyOnce(() => deps.processes.wakeSalesforcePush()) };
+    const results = await Promise.allSettled(entries.map((entry) => deliver(deps, entry, once)));
     const done = entries.filter((_, index) => results[index]!.status === 'fulfilled');
     await removeFromOutbox(
       tx,
@@ -130,6 +131,7 @@ async function deliverBatch(
 async function deliver(
   { db, processes, readInbound, now = () => new Date() }: RelayParts,
   entry: OutboxEntry,
+  once: { wakeSalesforcePush(): Promise<void> },
 ): Promise<void> {
   const { message } = entry;
   switch (message.type) {
@@ -163,6 +165,10 @@ async function deliver(
       return processes.startBulkUpdate(message.bulkUpdateId);
     case 'applyInbound':
       return applyInbound(db, now(), readInbound, message.inboundId);
+    case 'pushToSalesforce':
+      return once.wakeSalesforcePush();
+    case 'startSalesforceRun':
+      return processes.startSalesforceRun(message);
     case 'startEnrollment':
     case 'wakeEnrollment':
     case 'startAutomation':
@@ -184,6 +190,15 @@ async function deliver(
         );
       }
   }
+}
+
+/** However many entries of a batch ask for it. */
+function onlyOnce(work: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => {
+    done ??= work();
+    return done;
+  };
 }
 
 /** The workflow was lost, and a new one would only wait for the time of the next attempt: it is asked to hurry too. */

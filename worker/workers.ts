@@ -19,7 +19,7 @@ const GRACE = '20 seconds';
 /** After this it ends whatever still runs: what was begun is gone on with elsewhere, and who stops it waits 30 s. */
 const FORCE = '25 seconds';
 
-/** A worker for each task queue: the sends, the automations, the broadcasts, and what works through files and tables. */
+/** A worker for each task queue: the sends, the automations, the broadcasts, Salesforce, and what works through files and tables. */
 export function createWorkers(options: {
   connection: NativeConnection;
   namespace: string;
@@ -58,6 +58,14 @@ export function createWorkers(options: {
       // The lanes of one broadcast, and room to look after others.
       maxConcurrentActivityTaskExecutions: 6,
       maxCachedWorkflows: 50,
+    }),
+    Worker.create({
+      ...common,
+      taskQueue: TASK_QUEUES.salesforce,
+      activities: activities.salesforce,
+      // Two reconciliations and the push, which take turns; room for a run by hand.
+      maxConcurrentActivityTaskExecutions: 4,
+      maxCachedWorkflows: 20,
     }),
     Worker.create({
       ...common,

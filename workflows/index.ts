@@ -6,4 +6,6 @@ export { enrollment } from './enrollment.ts';
 export { imapPoll } from './imapPoll.ts';
 export { importFile } from './importFile.ts';
 export { rateCheck } from './rateCheck.ts';
+export { salesforcePush } from './salesforcePush.ts';
+export { salesforceReconciliation } from './salesforceReconciliation.ts';
 export { sweep } from './sweep.ts';

@@ -6,6 +6,8 @@ import {
   emailSendId,
   enrollmentId as enrollmentWorkflowId,
   importFileId,
+  SALESFORCE_PUSH_ID,
+  salesforceReconciliationId,
   TASK_QUEUES,
   WORKFLOW_TYPES,
 } from '../../domain/processes.ts';
@@ -47,6 +49,10 @@ export interface WorkflowProcesses {
   startBroadcast(broadcast: { broadcastId: string; run: number }): Promise<void>;
   /** @returns false where the workflow is not running */
   wakeBroadcast(broadcast: { broadcastId: string; run: number }): Promise<boolean>;
+  /** Has what is queued pushed to Salesforce, now or as soon as what runs is done. */
+  wakeSalesforcePush(): Promise<void>;
+  /** Starts a reconciliation; does nothing where that run was ever started before. */
+  startSalesforceRun(run: { runId: string; mode: string }): Promise<void>;
   isRunning(workflowId: string): Promise<boolean>;
 }
 
@@ -141,6 +147,24 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
         staticSummary: 'one email to many',
       }),
     wakeBroadcast: ({ broadcastId, run }) => signal(broadcastWorkflowId(broadcastId, run), 'wakeBroadcast'),
+    async wakeSalesforcePush() {
+      await client.withDeadline(Date.now() + CALL_MS, () =>
+        client.workflow.signalWithStart(WORKFLOW_TYPES.salesforcePush, {
+          workflowId: SALESFORCE_PUSH_ID,
+          taskQueue: TASK_QUEUES.salesforce,
+          signal: 'pushNow',
+          signalArgs: [],
+          args: [],
+          staticSummary: 'what is queued, to Salesforce',
+        }),
+      );
+    },
+    startSalesforceRun: ({ runId, mode }) =>
+      start(WORKFLOW_TYPES.salesforceReconciliation, salesforceReconciliationId(runId), {
+        taskQueue: TASK_QUEUES.salesforce,
+        args: [{ mode, runId }],
+        staticSummary: `reconciliation with Salesforce: ${mode}`,
+      }),
     async isRunning(workflowId) {
       try {
         const { status } = await client.withDeadline(Date.now() + CALL_MS, () =>

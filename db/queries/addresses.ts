@@ -42,6 +42,17 @@ export async function findAddress(
   return row?.id ?? null;
 }
 
+/** Ids of the addresses that Heed has met, by comparison form. */
+export async function findAddresses(
+  on: Session,
+  hasher: AddressHasher,
+  addresses: readonly ParsedAddress[],
+): Promise<Map<string, string>> {
+  const byHash = indexByHash(hasher, addresses);
+  const known = await findByHashes(on, [...byHash.keys()]);
+  return new Map([...known].map(([hash, id]) => [byHash.get(hash)!.comparisonForm, id]));
+}
+
 /**
  * Ids of addresses by comparison form. Those not met before are created, in one order so that two callers cannot
  * deadlock; those that are known are not locked, since that comes after their prospects.

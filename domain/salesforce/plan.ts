@@ -113,12 +113,20 @@ export function planRecord(input: PlanInput, rules: SyncRules): Plan {
       fields: mapped.written,
     },
     base: {
-      ...kept('optOut', writesOptOut ? known.optOut : optOut.base),
+      ...kept('optOut', writesOptOut ? pendingBase(known.optOut, optOut.theirs) : optOut.base),
       ...kept('bounced', writesBounced ? known.bounced : bounced.base),
       ...kept('fields', mapped.base),
     },
     problems: mapped.problems,
   };
+}
+
+/**
+ * The base until what is to be written has been. An opt-out that stands against a No from Salesforce has none, so that it
+ * stands the next time too, when what decided for it may be older than the base.
+ */
+function pendingBase(base: boolean | undefined, written: boolean): boolean | undefined {
+  return written && base === true ? undefined : base;
 }
 
 function kept<Key extends keyof KnownBase>(

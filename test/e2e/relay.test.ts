@@ -458,8 +458,8 @@ describe('a lost workflow', () => {
   });
 
   it('is looked for every hour, by a Schedule', async () => {
-    await ensureSchedules(temporal.client, { imapPollSeconds: null });
-    await ensureSchedules(temporal.client, { imapPollSeconds: null });
+    await ensureSchedules(temporal.client, { imapPollSeconds: null, salesforce: null });
+    await ensureSchedules(temporal.client, { imapPollSeconds: null, salesforce: null });
     const schedule = temporal.client.schedule.getHandle(SWEEP_SCHEDULE_ID);
     const { spec, state } = await schedule.describe();
     expect(spec.intervals).toMatchObject([{ every: 3_600_000 }]);

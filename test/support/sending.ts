@@ -14,6 +14,7 @@ import type { ImapMailbox } from '../../adapters/inbound/imap.ts';
 import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
 import type { Mailer } from '../../adapters/mailer/mailer.ts';
 import { createSmartHostMailer } from '../../adapters/mailer/smartHostMailer.ts';
+import type { SalesforceClient } from '../../adapters/salesforce/client.ts';
 import { createWorkflowProcesses, type WorkflowProcesses } from '../../adapters/temporal/processes.ts';
 import { ensureSearchAttributes } from '../../adapters/temporal/searchAttributes.ts';
 import { createActivities } from '../../worker/activities.ts';
@@ -66,6 +67,7 @@ export async function startSending(
   account: TestAccount,
   temporal: { connection: NativeConnection; client: Client; namespace: string } | TestWorkflowEnvironment,
   imap: ImapMailbox | null = null,
+  salesforce: SalesforceClient | null = null,
 ): Promise<Sending> {
   const { client } = temporal;
   const connection = 'nativeConnection' in temporal ? temporal.nativeConnection : temporal.connection;
@@ -89,6 +91,7 @@ export async function startSending(
       broadcastConversations: 5,
       messageIdDomain: 'heed.test',
       imap,
+      salesforce,
     }),
   });
   const running = workers.map((worker) => worker.run());
