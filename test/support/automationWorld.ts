@@ -1,6 +1,4 @@
 import { Client } from '@temporalio/client';
-import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { inject } from 'vitest';
 import { plain } from '../../db/connection.ts';
 import { changeSettings, type Settings } from '../../db/queries/settings.ts';
 import { enrollmentId as workflowIdOf } from '../../domain/processes.ts';
@@ -10,6 +8,7 @@ import { addressBegins, enrollmentsOf, newAutomation, shownSteps, transition } f
 import { readNothing } from './inbound.ts';
 import { type Sending, startSending } from './sending.ts';
 import { silent } from './silent.ts';
+import { startTimeSkipping } from './timeSkipping.ts';
 import { until } from './until.ts';
 
 export const DAY = 24 * 3600;
@@ -48,9 +47,7 @@ export interface AutomationWorld {
 
 export async function startAutomationWorld(): Promise<AutomationWorld> {
   const account = await createTestAccount({ poolSize: 20 });
-  const environment = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path: inject('testServerPath') } },
-  });
+  const environment = await startTimeSkipping();
   // Unlike the environment's own, it lets no time skip while it waits for a result: what waits for the relay, which
   // works by the machine's clock, would be outrun by the times out of everything else.
   const client = new Client({ connection: environment.connection });

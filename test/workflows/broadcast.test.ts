@@ -1,6 +1,6 @@
 import { Client } from '@temporalio/client';
-import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
 import { changeBroadcast, readBroadcast } from '../../db/queries/broadcasts.ts';
 import { setFlags } from '../../db/queries/flags.ts';
@@ -18,6 +18,7 @@ import { listOf, newBroadcast, sendsOf } from '../support/broadcasting.ts';
 import { readNothing } from '../support/inbound.ts';
 import { type Sending, startSending } from '../support/sending.ts';
 import { silent } from '../support/silent.ts';
+import { startTimeSkipping } from '../support/timeSkipping.ts';
 import { until } from '../support/until.ts';
 
 let account: TestAccount;
@@ -29,9 +30,7 @@ let client: Client;
 let counter = 0;
 beforeAll(async () => {
   account = await createTestAccount({ poolSize: 20 });
-  environment = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path: inject('testServerPath') } },
-  });
+  environment = await startTimeSkipping();
   client = new Client({ connection: environment.connection });
   sending = await startSending(account, environment);
   relay = startRelay({ db: account.db, processes: sending.processes, readInbound: readNothing, log: silent });

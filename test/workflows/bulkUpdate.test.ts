@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { MockActivityEnvironment, TestWorkflowEnvironment } from '@temporalio/testing';
+import { MockActivityEnvironment, type TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createBulkUpdateActivities } from '../../activities/bulkUpdate.ts';
 import { createSweepActivities } from '../../activities/sweep.ts';
 import { createWorkflowProcesses, type WorkflowProcesses } from '../../adapters/temporal/processes.ts';
@@ -17,6 +17,7 @@ import { newBulkUpdate, newUndo, shownRows } from '../support/bulkUpdating.ts';
 import { readNothing } from '../support/inbound.ts';
 import { workflowBundle } from '../support/sending.ts';
 import { silent } from '../support/silent.ts';
+import { startTimeSkipping } from '../support/timeSkipping.ts';
 import { until } from '../support/until.ts';
 
 let account: TestAccount;
@@ -30,9 +31,7 @@ let beforeSlice: (id: string) => Promise<void> = async () => {};
 
 beforeAll(async () => {
   account = await createTestAccount();
-  environment = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path: inject('testServerPath') } },
-  });
+  environment = await startTimeSkipping();
   // A page a slice, so that there is a word to the workflow, and a place to stop, after each.
   const activities = createBulkUpdateActivities({ ...account, pageRows: 2, sliceMs: 0 });
   worker = await Worker.create({

@@ -1,5 +1,5 @@
-import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
 import { setFlags } from '../../db/queries/flags.ts';
 import { cancelSend } from '../../db/queries/sends.ts';
@@ -18,6 +18,7 @@ import {
 import { readNothing } from '../support/inbound.ts';
 import { type Sending, startSending } from '../support/sending.ts';
 import { silent } from '../support/silent.ts';
+import { startTimeSkipping } from '../support/timeSkipping.ts';
 import { until } from '../support/until.ts';
 
 let account: TestAccount;
@@ -26,9 +27,7 @@ let sending: Sending;
 let relay: Relay | null = null;
 beforeAll(async () => {
   account = await createTestAccount();
-  environment = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path: inject('testServerPath') } },
-  });
+  environment = await startTimeSkipping();
   sending = await startSending(account, environment);
 });
 afterAll(async () => {

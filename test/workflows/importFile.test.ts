@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { TestWorkflowEnvironment } from '@temporalio/testing';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createImportActivities } from '../../activities/import.ts';
 import { plain } from '../../db/connection.ts';
 import {
@@ -15,6 +15,7 @@ import { importFileId, TASK_QUEUES } from '../../domain/processes.ts';
 import { importFile } from '../../workflows/importFile.ts';
 import { createTestAccount, type TestAccount } from '../support/account.ts';
 import { workflowBundle } from '../support/sending.ts';
+import { startTimeSkipping } from '../support/timeSkipping.ts';
 
 let account: TestAccount;
 let environment: TestWorkflowEnvironment;
@@ -25,9 +26,7 @@ let beforeActivity: () => Promise<void> = async () => {};
 
 beforeAll(async () => {
   account = await createTestAccount();
-  environment = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path: inject('testServerPath') } },
-  });
+  environment = await startTimeSkipping();
   const activities = createImportActivities(account);
   worker = await Worker.create({
     connection: environment.nativeConnection,
