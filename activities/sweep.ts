@@ -1,10 +1,11 @@
 import { heartbeat } from '@temporalio/activity';
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
 import type { Database } from '../db/connection.ts';
+import { readUnfinishedBroadcasts, restartBroadcast } from '../db/queries/broadcasts.ts';
 import { readUnfinishedBulkUpdates, restartBulkUpdate } from '../db/queries/bulkUpdateSweep.ts';
 import { abandonUploads, readUnfinishedImports, restartImport } from '../db/queries/importSweep.ts';
 import { readUnfinishedSends, restartSend } from '../db/queries/sends.ts';
-import { bulkUpdateId, emailSendId, importFileId } from '../domain/processes.ts';
+import { broadcastId, bulkUpdateId, emailSendId, importFileId } from '../domain/processes.ts';
 
 const PAGE = 1_000;
 const NO_ID = '00000000-0000-0000-0000-000000000000';
@@ -49,6 +50,18 @@ export function createSweepActivities({ db, processes }: { db: Database; process
         heartbeat();
         if (await processes.isRunning(importFileId(id))) continue;
         if (await restartImport(db, now, id)) restarted += 1;
+      }
+      return { restarted };
+    },
+
+    /** Restarts broadcasts that no workflow cares for; one that is paused is waited for by its workflow. */
+    async restartLostBroadcasts(input: { readonly now: number }): Promise<{ restarted: number }> {
+      const now = new Date(Math.max(Date.now(), input.now));
+      let restarted = 0;
+      for (const { id, run } of await readUnfinishedBroadcasts(db)) {
+        heartbeat();
+        if (await processes.isRunning(broadcastId(id, run))) continue;
+        if (await db.transaction((tx) => restartBroadcast(tx, now, id, run))) restarted += 1;
       }
       return { restarted };
     },

@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import { createDkimSigner } from '../adapters/dkim/signer.ts';
+import { createCompiledComposer } from '../adapters/mailer/compiledComposer.ts';
 import type { EmailComposer } from '../adapters/mailer/composer.ts';
 import { createEmailComposer } from '../adapters/mailer/createComposer.ts';
 import { createDirectMailer } from '../adapters/mailer/direct/directMailer.ts';
@@ -44,14 +45,14 @@ export function createMailer({ smtp, direct, dnsServers }: Config): Mailer {
 /** What makes the messages, with all that tells who sends them. */
 export function createComposer(config: Config): EmailComposer {
   const { tokenKeys, publicUrl, unsubscribeMailbox, messageIdDomain, returnDomain, dkimKeys } = config;
-  const composer = createEmailComposer(
-    createUnsubscribing({
-      tokens: createUnsubscribeTokens(tokenKeys),
-      publicUrl,
-      mailbox: unsubscribeMailbox,
-      listDomain: messageIdDomain,
-    }),
-  );
+  const unsubscribing = createUnsubscribing({
+    tokens: createUnsubscribeTokens(tokenKeys),
+    publicUrl,
+    mailbox: unsubscribeMailbox,
+    listDomain: messageIdDomain,
+  });
+  // For single sends too: every attempt of a send is the same message, whoever makes it.
+  const composer = createCompiledComposer(createEmailComposer(unsubscribing), unsubscribing);
   return createSigningComposer(composer, {
     returnPath: returnDomain === null ? null : createReturnPath({ domain: returnDomain, keys: tokenKeys }),
     dkim: createDkimSigner(dkimKeys),

@@ -2,14 +2,19 @@ import { continueAsNew, proxyActivities, workflowInfo } from '@temporalio/workfl
 import type { AutomationSweepActivities } from '../activities/automationSweep.ts';
 import type { SweepActivities } from '../activities/sweep.ts';
 
-const { restartLostSends, restartLostImports, restartLostBulkUpdates, restartLostAutomations } =
-  proxyActivities<SweepActivities & AutomationSweepActivities>({
-    // A page of 1,000 sends asks Temporal 1,000 times at the most.
-    startToCloseTimeout: '5 minutes',
-    heartbeatTimeout: '30 seconds',
-    // The next hour's sweep comes anyway.
-    retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 5 },
-  });
+const {
+  restartLostSends,
+  restartLostImports,
+  restartLostBulkUpdates,
+  restartLostAutomations,
+  restartLostBroadcasts,
+} = proxyActivities<SweepActivities & AutomationSweepActivities>({
+  // A page of 1,000 sends asks Temporal 1,000 times at the most.
+  startToCloseTimeout: '5 minutes',
+  heartbeatTimeout: '30 seconds',
+  // The next hour's sweep comes anyway.
+  retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 5 },
+});
 
 export interface SweepInput {
   /** Where an earlier run, whose history had grown too long, came to. */
@@ -18,7 +23,7 @@ export interface SweepInput {
 }
 
 /**
- * Gives every unfinished send, import, bulk update, automation and enrollment whose workflow was lost (terminated, or gone
+ * Gives every unfinished send, import, bulk update, automation, enrollment and broadcast whose workflow was lost (terminated, or gone
  * with its namespace) a new one.
  */
 export async function sweep(input?: SweepInput): Promise<{ restarted: number }> {
@@ -35,5 +40,7 @@ export async function sweep(input?: SweepInput): Promise<{ restarted: number }> 
   const imports = await restartLostImports({ now: Date.now() });
   const bulkUpdates = await restartLostBulkUpdates({ now: Date.now() });
   const automations = await restartLostAutomations({ now: Date.now() });
-  return { restarted: restarted + imports.restarted + bulkUpdates.restarted + automations.restarted };
+  const broadcasts = await restartLostBroadcasts({ now: Date.now() });
+  const others = [imports, bulkUpdates, automations, broadcasts];
+  return { restarted: others.reduce((sum, one) => sum + one.restarted, restarted) };
 }

@@ -62,6 +62,7 @@ const signInThreadPool = promisify(signData);
 export function createDkimSigner(keys: readonly DkimKey[], clock: () => number = Date.now): DkimSigner {
   return {
     async sign(message, fromDomain) {
+      if (keys.length === 0) return Buffer.from(message.buffer, message.byteOffset, message.length);
       const { fields, body } = splitMessage(Buffer.from(message).toString('latin1'));
       const bodyHash = createHash('sha256').update(relaxedBody(body), 'latin1').digest('base64');
       const signatures = await Promise.all(

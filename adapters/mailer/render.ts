@@ -57,8 +57,8 @@ const PARSE_LIMIT = 1_000_000;
 const RENDER_LIMIT_MS = 500;
 /** What liquidjs counts as memory, about bytes. */
 const MEMORY_LIMIT = 10_000_000;
-const LONGEST_SUBJECT = 250;
-const LONGEST_NAME = 100;
+export const LONGEST_SUBJECT = 250;
+export const LONGEST_NAME = 100;
 
 /** Reach other templates, which there are none of, and would look for them in the file system. */
 const TAGS_OF_FILES = ['include', 'render', 'layout', 'block'];
@@ -90,7 +90,8 @@ function createEngine(escapesHtml: boolean): Liquid {
 
 const htmlEngine = createEngine(true);
 const plainEngine = createEngine(false);
-const engineOf = (part: TemplatePart) => (part === 'html' ? htmlEngine : plainEngine);
+/** Values are escaped in the HTML and nowhere else. */
+export const engineOf = (part: TemplatePart) => (part === 'html' ? htmlEngine : plainEngine);
 
 /**
  * Looks for everything that would keep these templates from being rendered: syntax, unknown filters and tags, merge
@@ -180,7 +181,7 @@ function positionOf(error: Error): [number, number] {
 }
 
 /** Keys of the custom fields that a template names. */
-function customKeysOf(engine: Liquid, parsed: Template[]): string[] {
+export function customKeysOf(engine: Liquid, parsed: Template[]): string[] {
   const uses = Object.values(engine.analyzeSync(parsed, { partials: false }).globals).flat();
   return uses.flatMap((use) => {
     const [root, field, key] = use.toArray();
@@ -192,7 +193,11 @@ function customKeysOf(engine: Liquid, parsed: Template[]): string[] {
  * What a template sees. Every field that it names is there: one that this prospect has no value for is empty, and
  * whether a custom field exists was asked when the email was saved.
  */
-function scopeOf(values: MergeValues, customKeys: readonly string[], unsubscribeUrl: string | null): object {
+export function scopeOf(
+  values: MergeValues,
+  customKeys: readonly string[],
+  unsubscribeUrl: string | null,
+): object {
   const fields = Object.fromEntries(STANDARD_MERGE_FIELDS.map((name) => [name, values[name] ?? null]));
   const empty = Object.fromEntries(customKeys.map((key) => [key, null]));
   return {

@@ -24,7 +24,12 @@ export interface UnsubscribingOptions {
 
 export function createUnsubscribing(options: UnsubscribingOptions): Unsubscribing {
   const { tokens, publicUrl, mailbox, listDomain } = options;
-  const urlOf = (sendId: string) => `${publicUrl}/u/${tokens.issue('link', sendId)}`;
+  // Asked for twice for each message, by its headers and by its text.
+  let last = { sendId: '', url: '' };
+  const urlOf = (sendId: string) => {
+    if (last.sendId !== sendId) last = { sendId, url: `${publicUrl}/u/${tokens.issue('link', sendId)}` };
+    return last.url;
+  };
   const mailOf = (sendId: string) =>
     `mailto:${mailboxInUri(mailbox!)}?subject=${encodeURIComponent(subjectOf(tokens.issue('mail', sendId)))}`;
   return {

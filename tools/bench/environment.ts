@@ -13,6 +13,8 @@ import { ensureTemporal, startTemporal } from '../embedded/temporal.ts';
 /** The services that a benchmark runs on, set up as `npm start` sets them up, and thrown away afterwards. */
 export interface BenchEnvironment {
   readonly db: Database;
+  /** Of the database, for further processes. */
+  readonly url: string;
   readonly hasher: AddressHasher;
   readonly temporalAddress: string;
   readonly namespace: string;
@@ -48,6 +50,7 @@ export async function startBenchEnvironment(options: { temporal: boolean }): Pro
   await prepareSettings(db, hasher, new Date());
   return {
     db,
+    url,
     hasher,
     temporalAddress: temporal?.address ?? '',
     namespace,

@@ -1,0 +1,219 @@
+import { encode as toQuotedPrintable, wrap as wrapQuotedPrintable } from 'nodemailer/lib/qp';
+import {
+  type EmailTemplates,
+  headerLine,
+  LONGEST_NAME,
+  LONGEST_SUBJECT,
+  type MergeValues,
+} from './render.ts';
+import { type Slot, type SlottedTemplate, slotsOf } from './templateSlots.ts';
+import { withHtmlLink, withTextLink } from './unsubscribeFooter.ts';
+
+/*
+ * A message of which all that is the same for everybody is made once. Bodies are quoted-printable, with soft line breaks
+ * (RFC 2045 section 6.7) around each slot: so what stands before and behind it is encoded for good, however long the value.
+ */
+
+const SOFT_BREAK = '=\r\n';
+/** It cannot occur in quoted-printable text, where a digit or a line end follows every `=`. */
+const BOUNDARY = '=_heed';
+/** A local part and a domain that need neither quoting nor another form. */
+const PLAIN_ADDRESS = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,255}$/;
+/** A value that stands as it is in quoted-printable, on a line of its own. */
+const PLAIN_VALUE = /^[\x20-\x3c\x3e-\x7e]{0,70}$/;
+const PLAIN_HEADER = /^[\x20-\x7e]{0,60}$/;
+/** Bytes of an encoded-word's text: 60 characters in base64 (RFC 2047 section 2). */
+const WORD_BYTES = 45;
+
+/** What of a message is its recipient's. */
+export interface MessageOfRecipient {
+  readonly messageId: string;
+  readonly date: Date;
+  readonly to: string;
+  readonly values: MergeValues;
+  readonly unsubscribeUrl: string | null;
+  /** Further headers by name, ASCII. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export interface CompiledMessage {
+  /** @returns the message with CRLF line ends, all ASCII; `null` where it has to be composed the plain way */
+  write(message: MessageOfRecipient): Buffer | null;
+}
+
+/**
+ * Compiles an email.
+ *
+ * @param hasLink whether HTML and text are to have an unsubscribe link, by themselves or below
+ * @returns `null` where it has tags, no text of its own, or anything else that is decided for each recipient
+ */
+export function compileMessage(
+  email: EmailTemplates & { readonly fromAddress: string; readonly replyTo: string | null },
+  hasLink: boolean,
+): CompiledMessage | null {
+  const { fromAddress, replyTo } = email;
+  if (email.text === null) return null;
+  if (!PLAIN_ADDRESS.test(fromAddress) || (replyTo !== null && !PLAIN_ADDRESS.test(replyTo))) return null;
+  const subject = slotsOf('subject', email.subject);
+  const fromName = email.fromName === null ? NOTHING : slotsOf('fromName', email.fromName);
+  const text = bodyOf('text', email.text, hasLink);
+  const html = email.html === null ? undefined : bodyOf('html', email.html, hasLink);
+  if (subject === null || fromName === null || text === null || html === null) return null;
+
+  const reply = replyTo === null ? '' : `Reply-To: ${mailbox(replyTo)}\r\n`;
+  const from = mailbox(fromAddress);
+  const writeBodies = bodiesOf(text, html);
+  return {
+    write({ messageId, date, to, values, unsubscribeUrl, headers }) {
+      if (!PLAIN_ADDRESS.test(to)) return null;
+      const bodies = writeBodies(values, unsubscribeUrl);
+      if (bodies === null) return null;
+      const name = headerLine(written(fromName, values, unsubscribeUrl), LONGEST_NAME);
+      const head =
+        `From: ${name === '' ? from : `${phrase(name)} <${from}>`}\r\n` +
+        `To: ${mailbox(to)}\r\n${reply}` +
+        `Subject: ${unstructured(headerLine(written(subject, values, unsubscribeUrl), LONGEST_SUBJECT))}\r\n` +
+        `Message-ID: ${messageId}\r\nDate: ${date.toUTCString().replace('GMT', '+0000')}\r\n`;
+      let further = '';
+      for (const [header, value] of Object.entries(headers)) {
+        further += `${header}: ${value.replaceAll(', ', ',\r\n ')}\r\n`;
+      }
+      return Buffer.from(`${head}${further}${bodies}`, 'latin1');
+    },
+  };
+}
+
+const NOTHING: SlottedTemplate = { texts: [''], slots: [] };
+
+type Body = { readonly encoded: readonly string[]; readonly slots: readonly Slot[] };
+
+/** Static texts as they stand in the message, with the link below where the template has none. */
+function bodyOf(part: 'html' | 'text', source: string, hasLink: boolean): Body | null {
+  const parsed = slotsOf(part, source);
+  if (parsed === null) return null;
+  const linked = hasLink ? withLink(part, parsed) : parsed;
+  // A CR at the edge of a slot may be half of a line end.
+  if (linked === null || linked.texts.some((text) => text.endsWith('\r'))) return null;
+  return {
+    slots: linked.slots,
+    encoded: linked.texts.map((text) => quotedPrintable(text.toWellFormed().replace(/\r\n?/g, '\n'))),
+  };
+}
+
+/**
+ * The same template with the link that every recipient gets. Values cannot hold what would decide about it otherwise: in
+ * HTML they are escaped, and the link is told by the static text in front of it.
+ */
+function withLink(part: 'html' | 'text', { texts, slots }: SlottedTemplate): SlottedTemplate | null {
+  const url = 'https://link.invalid/a3f1c2';
+  const marks = slots.map((slot, index) => (slot.isUnsubscribeUrl ? url : `\ue000${index}\ue001`));
+  if (texts.some((text) => text.includes(url) || /[\ue000\ue001]/.test(text))) return null;
+  const joined = texts.map((text, index) => text + (marks[index] ?? '')).join('');
+  if (part === 'text') {
+    const written = slots.some((slot) => slot.isUnsubscribeUrl);
+    // Below the text, whose end is trimmed: that has to be its own.
+    if (!written && texts.at(-1)!.trim() === '') return null;
+  } else if (slots.some((slot, index) => slot.isUnsubscribeUrl && !texts[index]!.includes('<'))) {
+    return null;
+  }
+  const linked = part === 'html' ? withHtmlLink(joined, url) : withTextLink(joined, url);
+  const pieces = linked.split(/(https:\/\/link\.invalid\/a3f1c2|\ue000\d+\ue001)/);
+  return {
+    texts: pieces.filter((_, index) => index % 2 === 0),
+    slots: pieces
+      .filter((_, index) => index % 2 === 1)
+      .map((mark) => (mark === url ? LINK[part] : slots[Number(mark.slice(1, -1))]!)),
+  };
+}
+
+/** The link; an address of ours has nothing that is escaped but `&`. */
+const LINK: Readonly<Record<'html' | 'text', Slot>> = {
+  html: { isUnsubscribeUrl: true, render: (_, url) => url!.replaceAll('&', '&amp;') },
+  text: { isUnsubscribeUrl: true, render: (_, url) => url! },
+};
+
+/** Everything from the MIME headers on. */
+function bodiesOf(
+  text: Body,
+  html: Body | undefined,
+): (values: MergeValues, unsubscribeUrl: string | null) => string | null {
+  const partOf = (type: string) =>
+    `Content-Type: text/${type}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n`;
+  if (html === undefined) {
+    const head = `MIME-Version: 1.0\r\n${partOf('plain')}`;
+    return (values, url) => {
+      const body = encodedBody(text, values, url);
+      return body === null ? null : `${head}${body}\r\n`;
+    };
+  }
+  const head = `MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="${BOUNDARY}"\r\n\r\n--${BOUNDARY}\r\n${partOf('plain')}`;
+  const between = `\r\n--${BOUNDARY}\r\n${partOf('html')}`;
+  const end = `\r\n--${BOUNDARY}--\r\n`;
+  return (values, url) => {
+    const [plain, rich] = [encodedBody(text, values, url), encodedBody(html, values, url)];
+    return plain === null || rich === null ? null : `${head}${plain}${between}${rich}${end}`;
+  };
+}
+
+function encodedBody(
+  { encoded, slots }: Body,
+  values: MergeValues,
+  unsubscribeUrl: string | null,
+): string | null {
+  let body = encoded[0]!;
+  for (const [index, slot] of slots.entries()) {
+    const value = slot.render(values, unsubscribeUrl);
+    if (!PLAIN_VALUE.test(value)) {
+      // Half of a line end may be at its edge.
+      if (value.includes('\r')) return null;
+      body += `${SOFT_BREAK}${quotedPrintable(value)}${SOFT_BREAK}${encoded[index + 1]}`;
+    } else {
+      body += `${SOFT_BREAK}${value}${SOFT_BREAK}${encoded[index + 1]}`;
+    }
+  }
+  return body;
+}
+
+function written(template: SlottedTemplate, values: MergeValues, unsubscribeUrl: string | null): string {
+  let text = template.texts[0]!;
+  for (const [index, slot] of template.slots.entries()) {
+    text += slot.render(values, unsubscribeUrl) + template.texts[index + 1]!;
+  }
+  return text;
+}
+
+function quotedPrintable(text: string): string {
+  return wrapQuotedPrintable(toQuotedPrintable(text), 76).replace(/\r?\n/g, '\r\n');
+}
+
+/** The domain in lower case, as mail programs write it. */
+function mailbox(address: string): string {
+  const at = address.lastIndexOf('@');
+  return address.slice(0, at) + address.slice(at).toLowerCase();
+}
+
+/** A display name (RFC 5322 section 3.4). */
+function phrase(name: string): string {
+  return PLAIN_HEADER.test(name) && !name.includes('=?')
+    ? `"${name.replace(/["\\]/g, '\\$&')}"`
+    : encodedWords(name);
+}
+
+function unstructured(text: string): string {
+  return PLAIN_HEADER.test(text) && !text.includes('=?') ? text : encodedWords(text);
+}
+
+/** RFC 2047, in words that end at whole characters. */
+function encodedWords(text: string): string {
+  const words: string[] = [];
+  let word = '';
+  for (const character of text) {
+    if (Buffer.byteLength(word + character) > WORD_BYTES) {
+      words.push(word);
+      word = '';
+    }
+    word += character;
+  }
+  words.push(word);
+  return words.map((one) => `=?UTF-8?B?${Buffer.from(one).toString('base64')}?=`).join('\r\n ');
+}

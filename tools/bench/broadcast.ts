@@ -1,0 +1,234 @@
+/**
+ * `npm run bench:broadcast -- [--json] [--recipients N] [--processes P] [--connections N] [--sink HOST:PORT]
+ * [--dkim rsa|ed25519|none]`: how many messages a second a broadcast of about 6 KB each (HTML and text, three merge fields,
+ * unsubscribe headers) comes to, every recipient gated and recorded, with durable commits; and, in the same run, the rate
+ * of the same client sending ready-made messages without a database. Processes work as lanes of one broadcast, without
+ * Temporal between them. With --json the last line is JSON.
+ */
+import { spawn } from 'node:child_process';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { v7 as uuidv7 } from 'uuid';
+import { createCompiledComposer } from '../../adapters/mailer/compiledComposer.ts';
+import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
+import { createUnsubscribing } from '../../adapters/mailer/unsubscribing.ts';
+import { createUnsubscribeTokens } from '../../adapters/tokens/unsubscribeTokens.ts';
+import { type Database, plain } from '../../db/connection.ts';
+import { prepareRecipients } from '../../db/queries/broadcastPreparing.ts';
+import { readBroadcastReport } from '../../db/queries/broadcastReport.ts';
+import { changeBroadcast, createBroadcast, nextBroadcastStep } from '../../db/queries/broadcasts.ts';
+import type { BroadcastWork } from './broadcastProcess.ts';
+import { startBenchEnvironment } from './environment.ts';
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    recipients: { type: 'string', default: '100000' },
+    processes: { type: 'string', default: '1' },
+    connections: { type: 'string', default: '10' },
+    sink: { type: 'string' },
+    dkim: { type: 'string', default: 'none' },
+  },
+});
+const recipients = Number(values.recipients);
+const processes = Number(values.processes);
+const connections = Number(values.connections);
+const dkimKey = keyOf(values.dkim);
+const say = (text: string) => process.stderr.write(`${text}\n`);
+const LIST = '019a0000-0000-7000-8000-000000000001';
+const program = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+
+/** About 6 KB with its HTML, text and headers. */
+const HTML = `<html><body><h1>Hello {{ prospect.first_name | default: "you" }}</h1>${'<p style="margin:0 0 12px;line-height:1.5">Some news that is worth a paragraph of its own, as newsletters have them.</p>'.repeat(28)}<p>For everybody at {{ prospect.company }} in {{ prospect.city }}</p></body></html>`;
+const TEXT = `Hello {{ prospect.first_name | default: "you" }},\n\n${'Some news that is worth a paragraph of its own, as newsletters have them.\n\n'.repeat(28)}For everybody at {{ prospect.company }} in {{ prospect.city }}\n`;
+
+const environment = await startBenchEnvironment({ temporal: false });
+const sink = values.sink === undefined ? await startSink() : addressOf(values.sink);
+try {
+  const { db, url } = environment;
+  const emailId = uuidv7();
+  await load(db, emailId);
+  say(`${recipients} people loaded`);
+
+  const message = await sampleMessage();
+  const readyMade = await runAll(url, () => ({
+    readyMade: Math.ceil(recipients / processes),
+    message: message.toString('latin1'),
+  }));
+  const readyMadePerSecond = Math.round(recipients / readyMade.seconds);
+  say(`ready-made messages without a database: ${readyMadePerSecond} a second`);
+
+  const now = new Date();
+  const origin = { way: 'api', actor: 'bench', reason: null } as const;
+  const created = await db.transaction((tx) =>
+    createBroadcast(tx, now, {
+      name: 'Bench',
+      emailId,
+      audience: { listIds: [LIST], excludeListIds: [] },
+      perMinute: null,
+      idempotencyKey: 'bench',
+      requestHash: randomBytes(32),
+    }),
+  );
+  if (created.kind !== 'created') throw new Error(created.kind);
+  const { broadcastId } = created;
+  await db.transaction((tx) => changeBroadcast(tx, origin, now, broadcastId, 'start'));
+  const preparedFrom = performance.now();
+  await db.transaction((tx) => nextBroadcastStep(tx, new Date(), broadcastId, 1));
+  while (await prepareRecipients(db, new Date(), broadcastId));
+  const preparing = (performance.now() - preparedFrom) / 1000;
+  say(`recipients written down in ${preparing.toFixed(2)} s`);
+
+  const sent = await runAll(url, (lane) => ({ broadcastId, lane }));
+  const report = (await readBroadcastReport(db, broadcastId))!;
+  if (report.outcomes.delivered !== recipients) {
+    throw new Error(`${report.outcomes.delivered} of ${recipients} were delivered`);
+  }
+  const [recorded] = await db.query<{ attempts: number; audit: number }>(
+    plain(`select (select count(*)::int from attempt where outcome = 'delivered') as attempts,
+      (select count(*)::int from audit_entry where action like 'attempt.%') as audit`),
+  );
+  const figures = {
+    // From the first recipient written down to the last outcome recorded.
+    messagesPerSecond: Math.round(recipients / (sent.seconds + preparing)),
+    recipients,
+    processes,
+    memoryMB: sent.memoryMB,
+    gateWindowMsP50: report.gateWindowMs!.p50,
+    gateWindowMsP99: report.gateWindowMs!.p99,
+    readyMadePerSecond,
+    ratioToReadyMade: Number((recipients / (sent.seconds + preparing) / readyMadePerSecond).toFixed(3)),
+    connections,
+    dkim: values.dkim,
+    messageBytes: message.length,
+    preparingSeconds: Number(preparing.toFixed(2)),
+    attemptsRecorded: recorded!.attempts,
+    auditEntries: recorded!.audit,
+  };
+  if (values.json) console.log(JSON.stringify(figures));
+  else
+    console.table(Object.fromEntries(Object.entries(figures).map(([name, value]) => [name, String(value)])));
+} finally {
+  await sink.stop();
+  await environment.close();
+}
+
+/** Every process at once, told to begin together; the seconds of the slowest, the memory of the largest. */
+async function runAll(
+  url: string,
+  taskOf: (lane: number) => BroadcastWork['task'],
+): Promise<{ seconds: number; memoryMB: number }> {
+  const children = Array.from({ length: processes }, (_, lane) => {
+    const work: BroadcastWork = { url, ...sink, connections, dkimKey, task: taskOf(lane) };
+    const child = spawn(process.execPath, [program('./broadcastProcess.ts'), JSON.stringify(work)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+    return { child, lines };
+  });
+  await Promise.all(children.map(({ lines }) => lines.next()));
+  const startedAt = performance.now();
+  for (const { child } of children) child.stdin.write('go\n');
+  const results = await Promise.all(
+    children.map(async ({ lines }) => {
+      const { value } = await lines.next();
+      if (value === undefined) throw new Error('a process failed');
+      return JSON.parse(value) as { seconds: number; memoryMB: number };
+    }),
+  );
+  return {
+    seconds: (performance.now() - startedAt) / 1000,
+    memoryMB: Math.max(...results.map(({ memoryMB }) => memoryMB)),
+  };
+}
+
+async function load(db: Database, emailId: string): Promise<void> {
+  const now = new Date();
+  await db.query(
+    plain(`with e as (insert into email (id, name, kind, version, created_at, updated_at) values ($1, 'Bench', 'marketing', 1, $2, $2))
+           insert into email_version (email_id, version, subject, from_name, from_address, html, text, created_at)
+           values ($1, 1, 'News for {{ prospect.first_name }}', 'The team', 'news@example.com', $3, $4, $2)`),
+    [emailId, now, HTML, TEXT],
+  );
+  await db.query(plain(`insert into list (id, name, created_at) values ($1, 'Everybody', $2)`), [LIST, now]);
+  for (let first = 1; first <= recipients; first += 50_000) {
+    const last = Math.min(first + 49_999, recipients);
+    await db.query(
+      plain(`
+        with a as (
+          insert into address (id, hash, email, domain, created_at)
+          select uuidv7(), sha256(n::text::bytea), 'person.' || n || '@mail-' || n % 500 || '.example.net', 'mail-' || n % 500 || '.example.net', $3
+          from generate_series($1::int, $2::int) n returning id, email
+        ), p as (
+          insert into prospect (id, address_id, email, first_name, last_name, company, city, created_at, updated_at)
+          select uuidv7(), id, email, 'Given ' || substr(email, 8, 4), 'Family', 'Company & Sons', 'Köln', $3, $3 from a returning id
+        )
+        insert into list_member (list_id, prospect_id, added_at) select $4, id, $3 from p`),
+      [first, last, now, LIST],
+    );
+  }
+  await db.query(plain('vacuum analyze'));
+}
+
+async function sampleMessage(): Promise<Buffer> {
+  const unsubscribing = createUnsubscribing({
+    tokens: createUnsubscribeTokens([Buffer.alloc(32, 7)]),
+    publicUrl: 'https://bench.test',
+    mailbox: null,
+    listDomain: 'bench.test',
+  });
+  const composer = createCompiledComposer(createEmailComposer(unsubscribing), unsubscribing);
+  const composed = await composer.compose({
+    sendId: uuidv7(),
+    kind: 'marketing',
+    listId: LIST,
+    messageId: `<${uuidv7()}@bench.test>`,
+    createdAt: new Date(),
+    recipient: 'person.1@example.net',
+    email: {
+      id: uuidv7(),
+      version: 1,
+      subject: 'News for {{ prospect.first_name }}',
+      fromName: 'The team',
+      fromAddress: 'news@example.com',
+      replyTo: null,
+      html: HTML,
+      text: TEXT,
+    },
+    prospect: { first_name: 'Ada', company: 'Company & Sons', city: 'Köln' },
+  });
+  if (!composed.ok) throw new Error(composed.problem);
+  return Buffer.from(composed.message.content);
+}
+
+async function startSink(): Promise<{ host: string; port: number; stop(): Promise<void> }> {
+  const child = spawn(process.execPath, [program('./sinkProcess.ts')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
+  return {
+    host: '127.0.0.1',
+    port: Number(line),
+    async stop() {
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    },
+  };
+}
+
+function addressOf(text: string): { host: string; port: number; stop(): Promise<void> } {
+  const { hostname, port } = new URL(`smtp://${text}`);
+  return { host: hostname, port: Number(port || 25), stop: async () => {} };
+}
+
+function keyOf(kind: string | undefined): string {
+  if (kind === 'none') return '';
+  const pem = { type: 'pkcs8', format: 'pem' } as const;
+  if (kind === 'rsa')
+    return generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export(pem) as string;
+  if (kind === 'ed25519') return generateKeyPairSync('ed25519').privateKey.export(pem) as string;
+  throw new Error('--dkim is rsa, ed25519 or none');
+}
