@@ -8,7 +8,8 @@ export default defineConfig({
     pool: 'forks',
     // Two processes beside PostgreSQL and Temporal are what two cores bear without timers running late.
     maxWorkers: 2,
-    provide: { automationProspects: 400 },
+    // Two pages of prospects.
+    provide: { automationProspects: 600 },
     testTimeout: 60_000,
     hookTimeout: 120_000,
     teardownTimeout: 30_000,

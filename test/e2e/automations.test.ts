@@ -329,6 +329,26 @@ describe('and nobody twice', () => {
     await transition(account, id, 'stop');
   });
 
+  it('one that enrolls only once enrolls nobody who comes to match later, resumed or not', async () => {
+    const { prospect, these } = await newPerson();
+    const other = await newPerson();
+    await changeProspect(prospect.id, { company: 'Come' });
+    const who = all({ any: [these, other.these] }, company);
+    const id = await newAutomation(account, [{ id: 'rest', type: 'wait', seconds: 3600 }], { who });
+    const enrolledInRun = (run: number) =>
+      until(`run ${run} has looked`, () =>
+        temporal.client.workflow.getHandle(automationWorkflowId(id, run)).result(),
+      );
+    await transition(account, id, 'activate');
+    expect(await enrolledInRun(1)).toEqual({ enrolled: 1 });
+    await changeProspect(other.prospect.id, { company: 'Come' });
+    await transition(account, id, 'pause');
+    await transition(account, id, 'resume');
+    expect(await enrolledInRun(2)).toEqual({ enrolled: 0 });
+    expect((await enrollmentsOf(account, id)).map((row) => row.prospect_id)).toEqual([prospect.id]);
+    await transition(account, id, 'stop');
+  });
+
   it('whatever is clicked twice: activating at the same time starts one run', async () => {
     const { prospect, these } = await newPerson();
     const made = await ok(

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { stepsOfEnrollment } from '../../support/automating.ts';
+import { automationId as automationWorkflowId } from '../../../domain/processes.ts';
+import { enrollmentsOf, newAutomation, stepsOfEnrollment, transition } from '../../support/automating.ts';
 import { type AutomationWorld, DAY, startAutomationWorld } from '../../support/automationWorld.ts';
+import { until } from '../../support/until.ts';
 
 let world: AutomationWorld;
 beforeAll(async () => {
@@ -59,6 +61,39 @@ it('on the clock of the automation where the prospect has none', async () => {
   );
   expect(await world.result(enrollmentId)).toEqual({ state: 'done' });
   expectAt((await timesOf(enrollmentId))[0]!, Date.UTC(year, 0, 15, 17));
+});
+
+it('an automation begins at its start, on its own clock, and on its run days alone', async () => {
+  const { account } = world;
+  const { who } = await world.somebody({ timeZone: 'Asia/Tokyo' });
+  const year = (await world.now()).getUTCFullYear() + 1;
+  const automationId = await newAutomation(account, [{ id: 'leave', type: 'leave' }], {
+    who,
+    when: {
+      timeZone: 'America/New_York',
+      startAt: { date: `${year}-02-01`, time: '09:00' },
+      runDays: ['wednesday'],
+    },
+  });
+  await transition(account, automationId, 'activate', await world.now());
+  let day = 1;
+  while (new Date(Date.UTC(year, 1, day)).getUTCDay() !== 3) day += 1;
+  // Midnight in New York of the first Wednesday from then on; or the start, where that is one.
+  const at = Date.UTC(year, 1, day, day === 1 ? 14 : 5);
+  const workflow = world.client.workflow.getHandle(automationWorkflowId(automationId, 1));
+  await until('it waits for its start', async () => {
+    const history = await workflow.fetchHistory();
+    return history.events?.some((event) => event.timerStartedEventAttributes);
+  });
+  await world.pass((at - (await world.now()).getTime()) / 1000 - 60);
+  expect(await enrollmentsOf(account, automationId)).toEqual([]);
+  await world.pass(120);
+  const [entered] = await until('somebody has entered', async () => {
+    const rows = await enrollmentsOf(account, automationId);
+    return rows.length > 0 && rows;
+  });
+  expectAt((entered!.entered_at as Date).getTime(), at);
+  expect(await world.result(entered!.id)).toEqual({ state: 'left' });
 });
 
 describe('when clocks change', () => {
