@@ -2,7 +2,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createBulkUpdateActivities } from '../../activities/bulkUpdate.ts';
 import { takeInFile } from '../../activities/import.ts';
-import { plain } from '../../db/connection.ts';
+import { type Database, plain } from '../../db/connection.ts';
 import { claimBulkUpdate, decideRows, takeNextPage } from '../../db/queries/bulkUpdatePage.ts';
 import { previewBulkUpdate, type RowsOf } from '../../db/queries/bulkUpdateRows.ts';
 import {
@@ -13,6 +13,7 @@ import {
 } from '../../db/queries/bulkUpdates.ts';
 import { createCustomField } from '../../db/queries/customFields.ts';
 import { setFlags } from '../../db/queries/flags.ts';
+import { gate } from '../../db/queries/gate.ts';
 import { appendImportChunk, beginImport, finishUpload } from '../../db/queries/imports.ts';
 import { changeList, createDynamicList } from '../../db/queries/lists.ts';
 import { eraseProspect } from '../../db/queries/prospectErase.ts';
@@ -28,6 +29,7 @@ import {
   parsed,
   type TestAccount,
   type TestProspect,
+  type TestSend,
 } from '../support/account.ts';
 import { newAutomation, transition } from '../support/automating.ts';
 import { carryOut, newBulkUpdate, newUndo, shownRows } from '../support/bulkUpdating.ts';
@@ -63,8 +65,10 @@ async function people(...names: string[]) {
   return { company, domain, criteria, of, all: Object.values(byName) };
 }
 
-async function prospectRow(prospect: TestProspect): Promise<Record<string, unknown>> {
-  const [row] = await account.db.query(plain('select * from prospect where id = $1'), [prospect.id]);
+const prospectRow = (prospect: TestProspect) => readRow(prospect.id);
+
+async function readRow(prospectId: string): Promise<Record<string, unknown>> {
+  const [row] = await account.db.query(plain('select * from prospect where id = $1'), [prospectId]);
   return row!;
 }
 
@@ -562,6 +566,55 @@ describe('whatever is killed, frozen or done twice', () => {
       { action: 'bulk_update.cancelled', actor: 'test' },
     ]);
     expect(await command('cancel')).toBe('wrong_state');
+  });
+});
+
+describe('beside gates and other writers of the same people', () => {
+  it('I1, I3: nobody waits in a circle, no gate opens after the page was committed, and flags are what the list says', async () => {
+    const names = Array.from({ length: 120 }, (_, n) => `p${n}`);
+    const { criteria, all } = await people(...names);
+    const emailId = await account.email();
+    const sends: TestSend[] = [];
+    for (const prospect of all) sends.push(await account.send(prospect, { emailId }));
+    const id = await newBulkUpdate(account, { criteria, field: 'emailOptOut', value: true });
+    await decideRows(account.db, NOW, id, 10);
+    const epoch = await claimBulkUpdate(account.db, id);
+    // After a deadlock a transaction is begun anew.
+    let begunAnew = 0;
+    const db: Database = {
+      ...account.db,
+      transaction: (work) => {
+        let tries = 0;
+        return account.db.transaction((tx) => {
+          tries += 1;
+          if (tries > 1) begunAnew += 1;
+          return work(tx);
+        });
+      },
+    };
+    const openedAfter: string[] = [];
+    const carried = async () => {
+      while (await takeNextPage(db, NOW, id, epoch!));
+    };
+    const gates = async () => {
+      for (const send of sends.toReversed()) {
+        const refusedBefore = (await readRow(send.prospectId)).email_opt_out;
+        const decision = await gate(db, { ...send, trigger: 'schedule', now: NOW });
+        if (refusedBefore && decision.kind === 'open') openedAfter.push(send.sendId);
+      }
+    };
+    const flags = async () => {
+      for (const { id: prospectId } of all.toReversed())
+        await db.transaction((tx) => setFlags(tx, ORIGIN, NOW, prospectId, { bounced: true }));
+    };
+    await Promise.all([carried(), gates(), flags()]);
+    expect(openedAfter).toEqual([]);
+    expect(begunAnew).toBe(0);
+    expect(await readBulkUpdate(account.db, id)).toMatchObject({ state: 'done', total: 120, changed: 120 });
+    for (const prospect of all) {
+      expect(await prospectRow(prospect)).toMatchObject({ email_opt_out: true, bounced: true });
+      expect(await suppressionsOf(prospect)).toEqual(['bounced by api', 'opt_out by bulk_update']);
+    }
   });
 });
 
