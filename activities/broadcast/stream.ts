@@ -12,7 +12,7 @@ import { countGateWindow } from '../../domain/broadcast/gateWindows.ts';
 import {
   burstSize,
   handingOverAtMost,
-  markSize,
+  MARK_AT_MOST,
   milliseconds,
   PAGE_RECIPIENTS,
   sliceSize,
@@ -25,7 +25,7 @@ import { Signal } from './signal.ts';
 /** I1: MAIL FROM follows the gate's decision within this time, else the gate is asked anew. */
 const GATE_HOLDS_MS = 2_000;
 /** A conversation is given back after so many messages, so that others who wait for one get it too. */
-const MESSAGES_A_LEASE = 100;
+const MESSAGES_A_LEASE = 200;
 /** A turn of a limited broadcast that is further away is not waited for here. */
 const TURN_PATIENCE_MS = 5_000;
 /** Whoever turns the kill switch off wakes the broadcast; this is for a wake-up that was lost. */
@@ -254,7 +254,7 @@ export class Stream {
     while (!this.#over) {
       const conversations = Math.max(1, this.#ready);
       const size = Math.min(
-        markSize(this.#rate, conversations),
+        MARK_AT_MOST,
         handingOverAtMost(conversations) - this.#handingOver,
         this.#gated.length,
       );

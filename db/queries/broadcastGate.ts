@@ -1,7 +1,7 @@
 import { parentDomains } from '../../domain/address.ts';
 import { decideSuppression } from '../../domain/suppression.ts';
 import type { EmailKind, SendOutcome, SuppressionReason } from '../../domain/words.ts';
-import { type Database, prepared, type Transaction } from '../connection.ts';
+import { type Database, plain, prepared, type Transaction } from '../connection.ts';
 import { shareGates } from './broadcasts.ts';
 import { causesAsText } from './ending.ts';
 import type { AttemptOwnership } from './gate.ts';
@@ -60,17 +60,20 @@ const STANDING = prepared(
    from broadcast b join broadcast_page g on g.broadcast_id = b.id and g.number = $2 cross join setting
    where b.id = $1 for share of g`,
 );
+/*
+ * What works on many rows is planned each time, which costs a thousandth of it: a plan that was made for small tables and
+ * kept would read all of a large one.
+ */
+
 /** Only those against whom there is anything: of a hundred thousand they are few. */
-const OBJECTIONS = prepared(
-  'broadcast_objections',
-  `select r.id, p.deleted_at is not null as gone, p.address_id <> r.address_id as moved, p.email_opt_out, p.bounced,
+const OBJECTIONS =
+  plain(`select r.id, p.deleted_at is not null as gone, p.address_id <> r.address_id as moved, p.email_opt_out, p.bounced,
      (select array_agg(x.reason) from suppression x where x.address_id = r.address_id and x.list_id is null) as address_reasons,
      (select array_agg(x.reason) from suppression x where x.address_id = r.address_id and x.list_id = r.list_id) as list_reasons
    from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[]) as r(id, prospect_id, address_id, list_id)
    join prospect p on p.id = r.prospect_id
    where p.deleted_at is not null or p.address_id <> r.address_id or p.email_opt_out or p.bounced
-     or exists (select from suppression x where x.address_id = r.address_id and (x.list_id is null or x.list_id = r.list_id))`,
-);
+     or exists (select from suppression x where x.address_id = r.address_id and (x.list_id is null or x.list_id = r.list_id))`);
 const DOMAIN_ENTRIES = prepared(
   'suppressed_domains_of',
   'select domain from domain_suppression where domain = any($1::text[])',
@@ -87,9 +90,7 @@ const SEND_VALUES = `id, $8, $9, $10, prospect_id, address_id, recipient, recipi
 /** One copy an address: whoever came to an address that had its copy gets none. */
 const ONCE = 'on conflict (broadcast_id, address_id) where broadcast_id is not null do nothing';
 
-const BEGIN = prepared(
-  'begin_broadcast_attempts',
-  `with ${GIVEN}, made as (
+const BEGIN = plain(`with ${GIVEN}, made as (
      insert into send (${SEND_COLUMNS}, state, slot, schedule_started_at, first_attempt_at)
      select ${SEND_VALUES}, 'attempting', 0, $13, $13 from given
      ${ONCE} returning id, prospect_id, address_id
@@ -101,11 +102,8 @@ const BEGIN = prepared(
      select $13, 'attempt.gated', 'system', 'heed', prospect_id, address_id, id, '1', '{"state":"queued"}',
        jsonb_build_object('state', 'attempting', 'epoch', $14::int) from made
    )
-   select id from made`,
-);
-const REFUSE = prepared(
-  'refuse_broadcast_attempts',
-  `with ${GIVEN}, why as (
+   select id from made`);
+const REFUSE = plain(`with ${GIVEN}, why as (
      select * from unnest($1::uuid[], $16::text[], $17::text[]) as w(id, outcome, reason)
    ), made as (
      insert into send (${SEND_COLUMNS}, state, outcome, outcome_reason, finished_at)
@@ -117,8 +115,7 @@ const REFUSE = prepared(
    )
    insert into audit_entry (at, action, way, actor, prospect_id, address_id, send_id, subject, before, after)
    select $13, case outcome when 'suppressed' then 'send.refused' else 'send.cancelled' end, 'system', 'heed', prospect_id,
-     address_id, id, outcome_reason, '{"state":"queued"}', jsonb_build_object('state', 'final', 'outcome', outcome) from made`,
-);
+     address_id, id, outcome_reason, '{"state":"queued"}', jsonb_build_object('state', 'final', 'outcome', outcome) from made`);
 
 interface Objection extends Record<string, unknown> {
   id: string;
@@ -263,13 +260,10 @@ export interface OwnedSend {
   readonly attempt: AttemptOwnership;
 }
 
-const MARK = prepared(
-  'mark_broadcast_handing_over',
-  `update attempt a set state = 'handing_over', handing_over_at = $4
+const MARK = plain(`update attempt a set state = 'handing_over', handing_over_at = $4
    from unnest($1::uuid[], $2::int[], $3::int[]) as o(id, number, epoch)
    where a.send_id = o.id and a.number = o.number and a.epoch = o.epoch and a.state = 'gated'
-   returning a.send_id`,
-);
+   returning a.send_id`);
 const UNMARK = prepared(
   'unmark_handing_over',
   `update attempt set state = 'gated', handing_over_at = null

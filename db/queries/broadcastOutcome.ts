@@ -1,4 +1,4 @@
-import { type Database, prepared } from '../connection.ts';
+import { type Database, plain } from '../connection.ts';
 import type { OwnedSend } from './broadcastGate.ts';
 import type { AttemptEnd } from './outcome.ts';
 
@@ -7,9 +7,7 @@ export interface Delivery extends OwnedSend {
   readonly end: AttemptEnd;
 }
 
-const DELIVERED = prepared(
-  'record_many_delivered',
-  `with told as (
+const DELIVERED = plain(`with told as (
      select * from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[])
        as t(id, number, epoch, reply_code, enhanced_code, reply_text, remote_host)
    ), done as (
@@ -28,8 +26,7 @@ const DELIVERED = prepared(
      select $8, 'attempt.finished', 'system', 'heed', prospect_id, address_id, id, number::text,
        '{"state":"attempting"}', '{"state":"final","outcome":"delivered"}' from moved
    )
-   select send_id from done`,
-);
+   select send_id from done`);
 
 /**
  * Records that these were delivered, in one statement: final whatever was suppressed meanwhile, so it does without the

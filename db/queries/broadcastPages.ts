@@ -90,9 +90,8 @@ export interface Recipient {
 }
 
 /** Recipients of a page that have no send yet; an address that has one in this broadcast gets no second one. */
-const RECIPIENTS = prepared(
-  'broadcast_recipients',
-  `select r.list_id, p.id, p.address_id, p.email, a.domain, p.first_name, p.last_name, p.company, p.title, p.phone, p.country,
+const RECIPIENTS =
+  plain(`select r.list_id, p.id, p.address_id, p.email, a.domain, p.first_name, p.last_name, p.company, p.title, p.phone, p.country,
      p.state, p.city, p.postal_code, p.website, p.lead_source, p.time_zone, p.custom
    from broadcast_page g
    join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
@@ -100,8 +99,7 @@ const RECIPIENTS = prepared(
    where g.broadcast_id = $1 and g.number = $2
      and not exists (select from send s where s.broadcast_id = $1 and s.address_id = p.address_id)
      and not exists (select from send s where s.prospect_id = r.prospect_id and s.broadcast_id = $1)
-   order by r.prospect_id`,
-);
+   order by r.prospect_id`);
 
 /** Who in a page has no send yet. */
 export async function readPageRecipients(on: Session, page: ClaimedPage): Promise<Recipient[]> {

@@ -2,11 +2,9 @@
 export const PAGE_RECIPIENTS = 500;
 
 /** How much of the two seconds between gate and MAIL FROM a slice is meant to use, in seconds. */
-const SLICE_SECONDS = 0.4;
-/** How long a batch of marks keeps the lanes busy, in seconds. */
-const MARK_SECONDS = 0.02;
-/** Most that are marked at once. */
-const MARK_AT_MOST = 100;
+const SLICE_SECONDS = 0.25;
+/** Most that are marked `handing_over` at once: what is lost with a worker is unknown. */
+export const MARK_AT_MOST = 100;
 /** How many messages of a limited broadcast leave together, in seconds of its limit. */
 const BURST_SECONDS = 0.5;
 
@@ -19,11 +17,6 @@ const BURST_SECONDS = 0.5;
  */
 export function sliceSize(rate: number, conversations: number): number {
   return clamp(Math.floor(rate * SLICE_SECONDS), conversations * 2, PAGE_RECIPIENTS);
-}
-
-/** How many are marked `handing_over` together: what is lost with a worker is unknown, so no more than are needed. */
-export function markSize(rate: number, conversations: number): number {
-  return clamp(Math.floor(rate * MARK_SECONDS), conversations, MARK_AT_MOST);
 }
 
 /**
