@@ -49,9 +49,11 @@ const OPEN = plain('select count(*)::int as open from salesforce_failure where d
  * nothing personal is kept here.
  */
 function withoutValues(message: string): string {
-  return maskAddresses(
-    message.replace(/(data value too large|invalid email address): [\s\S]*?( \(max|$)/i, '$1$2'),
-  ).slice(0, 1_000);
+  const told = message
+    .replace(/(data value too large|invalid email address): [\s\S]*?( \(max|$)/i, '$1$2')
+    // Looks like an encoded at sign else.
+    .replace(/max length=(\d+)/, 'max length $1');
+  return maskAddresses(told).slice(0, 1_000);
 }
 
 /** Writes failures down; one of the same record and side is the same one, seen again. */
