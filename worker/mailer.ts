@@ -1,10 +1,12 @@
 import { networkInterfaces } from 'node:os';
+import { performance } from 'node:perf_hooks';
 import { createDkimSigner } from '../adapters/dkim/signer.ts';
 import { createCompiledComposer } from '../adapters/mailer/compiledComposer.ts';
 import type { EmailComposer } from '../adapters/mailer/composer.ts';
 import { createEmailComposer } from '../adapters/mailer/createComposer.ts';
 import { createDirectMailer } from '../adapters/mailer/direct/directMailer.ts';
 import { createDnsResolver } from '../adapters/mailer/direct/dns.ts';
+import { createMtaSts } from '../adapters/mailer/direct/mtaSts.ts';
 import type { Mailer } from '../adapters/mailer/mailer.ts';
 import { createSigningComposer } from '../adapters/mailer/signingComposer.ts';
 import { createSmartHostMailer } from '../adapters/mailer/smartHostMailer.ts';
@@ -30,13 +32,19 @@ export function createMailer({ smtp, direct, dnsServers }: Config): Mailer {
     return createSmartHostMailer({ ...smtp.relay!, ...connections, maxConnections: smtp.maxConnections });
   }
   const { tls, ...limits } = direct;
+  const resolver = createDnsResolver(dnsServers ?? []);
   const interfaces = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
   return createDirectMailer({
     ...limits,
     ...connections,
     protection: tls,
     maxWaiting: MAX_WAITING,
-    resolver: createDnsResolver(dnsServers ?? []),
+    resolver,
+    findPolicy: createMtaSts({
+      resolver,
+      allowPrivateAddresses: direct.allowPrivateAddresses,
+      clock: () => performance.now(),
+    }),
     ownNames: [smtp.ehloName.toLowerCase()],
     ownAddresses: interfaces.map(({ address }) => address),
   });

@@ -22,6 +22,8 @@ const REASONS = {
   connection_failed: { action: 'soft', category: 'network', fault: 'recipient' },
   /** Encryption is required, by us or by the domain's own policy (RFC 8461), and could not be had. */
   tls_failed: { action: 'soft', category: 'protocol', fault: 'recipient' },
+  /** None of its mail servers is one that its own policy names (RFC 8461 section 4.1). */
+  sts_mismatch: { action: 'soft', category: 'policy', fault: 'recipient' },
 } as const satisfies Record<string, Omit<Verdict, 'rule' | 'retryAfterSeconds'>>;
 
 export type UnreachableReason = keyof typeof REASONS;

@@ -17,11 +17,14 @@ import { DEFAULT_TIMEOUTS } from '../../smtp/timeouts.ts';
 import { ConnectionPool, type Lease } from '../connectionPool.ts';
 import type { Mailer, NoConversation, ReadyConversation, Transmission } from '../mailer.ts';
 import { type ExchangerOptions, Exchangers, type Protection } from './exchangers.ts';
+import type { EnforcedPolicy, FindPolicy } from './mtaSts.ts';
 import { Places } from './places.ts';
 import { type Route, type RouteOptions, Routes, type Server } from './routes.ts';
 
 export interface DirectOptions extends RouteOptions, ExchangerOptions {
   readonly protection: Protection;
+  /** What domains ask of those who send to them; it is asked beside `protection`. */
+  readonly findPolicy: FindPolicy;
   /** Most connections of this process at a time, to all destinations together. */
   readonly maxConnections: number;
   /** Limits towards one destination, which is all domains that have the same mail servers. */
@@ -102,9 +105,17 @@ class DirectMailer implements Mailer {
   async reserve(recipientDomain: string, given: AbortSignal): Promise<ReadyConversation | NoConversation> {
     const signal = AbortSignal.any([given, this.#closing.signal]);
     signal.throwIfAborted();
-    const route = await orAborted(this.#routes.find(recipientDomain), signal);
-    if (!route.found) return this.#none(recipientDomain, route.verdict, route.detail);
-    const destination = this.#destinationFor(route);
+    const [found, policy] = await orAborted(
+      Promise.all([this.#routes.find(recipientDomain), this.#options.findPolicy(recipientDomain)]),
+      signal,
+    );
+    if (!found.found) return this.#none(recipientDomain, found.verdict, found.detail);
+    const route = policy === null ? found : this.#allowed(found, policy);
+    if (route === null) {
+      const detail = `no mail server of ${recipientDomain} is one that its MTA-STS policy names`;
+      return this.#none(recipientDomain, unreachable('sts_mismatch'), detail);
+    }
+    const destination = this.#destinationFor(route, policy === null ? this.#options.protection : 'verified');
     if (destination.waiting >= this.#options.maxWaiting) return this.#busy(recipientDomain, destination, 0);
 
     destination.waiting++;
@@ -131,19 +142,27 @@ class DirectMailer implements Mailer {
     for (const { pool } of this.#destinations.values()) yield pool;
   }
 
-  #destinationFor(route: FoundRoute): Destination {
+  /** Only the servers that the policy names, as a destination of their own; `null` where there are none. */
+  #allowed({ servers }: FoundRoute, policy: EnforcedPolicy): FoundRoute | null {
+    const allowed = servers.filter(({ host }) => policy.allows(host));
+    if (allowed.length === 0) return null;
+    const hosts = [...new Set(allowed.map(({ host }) => host))].sort();
+    return { found: true, key: `verified ${hosts.join(',')}`, servers: allowed };
+  }
+
+  #destinationFor(route: FoundRoute, protection: Protection): Destination {
     const known = this.#destinations.get(route.key);
     // The order of the map tells which one was used the longest time ago.
     if (known !== undefined) this.#destinations.delete(route.key);
     else if (this.#destinations.size >= MOST_DESTINATIONS) this.#forgetUnused();
-    const destination = known ?? this.#newDestination(route.servers);
+    const destination = known ?? this.#newDestination(route.servers, protection);
     destination.servers = route.servers;
     this.#destinations.set(route.key, destination);
     return destination;
   }
 
-  #newDestination(servers: readonly Server[]): Destination {
-    const { perDestination, protection, maxMessagesPerConnection, idleMilliseconds } = this.#options;
+  #newDestination(servers: readonly Server[], protection: Protection): Destination {
+    const { perDestination, maxMessagesPerConnection, idleMilliseconds } = this.#options;
     const destination: Destination = {
       servers,
       pace: startingPace(perDestination, this.#clock()),

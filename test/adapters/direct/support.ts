@@ -30,6 +30,7 @@ export async function neighbourhood(
     port,
     clientName: 'heed.test',
     protection: 'opportunistic',
+    findPolicy: async () => null,
     maxConnections: 100,
     perDestination: { connections: 5, messagesPerMinute: 100_000 },
     maxMessagesPerConnection: 100,
