@@ -16,6 +16,17 @@ export const RATE_ALERTS = {
 } as const satisfies Record<string, RateLimit>;
 export type RateAlert = keyof typeof RATE_ALERTS;
 
+/**
+ * The last of these at one recipient domain, which may refuse us while the others do not: a large share of what goes
+ * there, since a small one is its own strictness. It is an alert by itself and pauses nothing.
+ */
+export const REFUSED_AT_DOMAIN: RateLimit = { share: 0.2, minimumSamples: 20 };
+
+/** Key of the alert that a domain refuses us. */
+export function refusedAtKey(domain: string): string {
+  return `own_address_refused:${domain}`;
+}
+
 /** How far back is looked: 24 hours, in milliseconds. */
 export const RATE_WINDOW_MS = 24 * 60 * 60_000;
 

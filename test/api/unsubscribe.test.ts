@@ -485,6 +485,30 @@ describe('lists', () => {
     expect(await reasonsOf(person.addressId)).toEqual([]);
   });
 
+  test('I1: a dynamic list is left from its own mail: no member is taken out, and the gate refuses within it', async () => {
+    const dynamic = await account.list();
+    await rows(`update list set criteria = '{"all": []}', name = 'Everybody' where id = $1`, [dynamic]);
+    const person = await someone();
+    const [from, elsewhere] = [await account.send(person, { listId: dynamic }), await account.send(person)];
+    const shown = async (sendId: string) => (await fetch(root + link(sendId))).text();
+    expect(await shown(from.sendId)).toContain('Everybody');
+    // Who matches what is worked out when it is sent, and no page of another email could tell it.
+    expect(await shown(elsewhere.sendId)).not.toContain('Everybody');
+
+    expect((await post(link(from.sendId), `list=${dynamic}`)).status).toBe(200);
+    expect(await reasonsOf(person.addressId)).toEqual([`opt_out@${dynamic}`]);
+    expect(await flagsOf(person.id)).toEqual({ optOut: false, bounced: false });
+    const [within, without] = [await account.send(person, { listId: dynamic }), await account.send(person)];
+    const ask = (send: typeof within) => gate(account.db, { ...send, trigger: 'schedule', now: new Date() });
+    expect(await ask(within)).toMatchObject({ kind: 'refused', outcome: 'suppressed' });
+    expect(await ask(without)).toMatchObject({ kind: 'open' });
+
+    // From any later email it is shown, so that it can be taken back.
+    expect(await shown(without.sendId)).toContain('take-back');
+    expect((await post(`${link(without.sendId)}/take-back`, `list=${dynamic}`)).status).toBe(200);
+    expect(await reasonsOf(person.addressId)).toEqual([]);
+  });
+
   test('I1: leaving one list ends what waits for that list, and nothing else', async () => {
     const person = await someone();
     const [one, other] = [await account.list(), await account.list()];

@@ -107,6 +107,31 @@ describe('alerts about rates', () => {
     expect(await judgeRates(account.db, NOW)).toEqual(['own_address_refused']);
   });
 
+  it('a domain that refuses us has an alert of its own, though it is a small share of all', async () => {
+    await attempts(5_000, 'delivered');
+    const strict = await account.send(await account.prospect('rates@strict.example'));
+    const all = send;
+    send = strict;
+    await attempts(15, 'delivered');
+    await attempts(4, 'rejected', { category: 'reputation', faultOurs: true });
+    await judgeRates(account.db, NOW);
+    expect(await open()).toEqual([]);
+    await attempts(1, 'rejected', { category: 'authentication', faultOurs: true });
+    for (const _again of [1, 2]) expect(await judgeRates(account.db, NOW)).toEqual([]);
+    expect(await listAlerts(account.db, false, null, 10)).toMatchObject([
+      {
+        key: 'own_address_refused:strict.example',
+        kind: 'own_address_refused',
+        detail: 'at strict.example: 5 of 20 (25 %) within 24 hours',
+        count: 2,
+      },
+    ]);
+    await attempts(10, 'delivered');
+    await judgeRates(account.db, NOW);
+    expect(await open()).toEqual([]);
+    send = all;
+  });
+
   it('test sends count for nothing', async () => {
     await account.db.query(plain('update send set test = true where id = $1'), [send.sendId]);
     await attempts(300, 'hard_bounce');
