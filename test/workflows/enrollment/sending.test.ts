@@ -4,6 +4,7 @@ import { setFlags } from '../../../db/queries/flags.ts';
 import { clearHold, raiseHold } from '../../../db/queries/holds.ts';
 import { deleteProspect } from '../../../db/queries/prospects.ts';
 import { cancelSend } from '../../../db/queries/sends.ts';
+import { addSuppressions } from '../../../db/queries/suppressions.ts';
 import { enrollmentId as workflowIdOf } from '../../../domain/processes.ts';
 import { enrollmentStanding } from '../../../workflows/enrollment.ts';
 import { ORIGIN } from '../../support/account.ts';
@@ -74,6 +75,28 @@ it('I1: who opts out between two Send Email steps gets no second email, and goes
     state: 'skipped',
     reason: expect.stringContaining('opt_out'),
   });
+});
+
+it('I1: who unsubscribed from a list gets nothing that is sent to it, and what is sent to none', async () => {
+  const { account } = world;
+  const { who, prospect, address } = await world.somebody();
+  const [listId, emailId] = [await account.list(), await account.email()];
+  await account.db.transaction((tx) =>
+    addSuppressions(tx, ORIGIN, new Date(), [{ addressId: prospect.addressId, reason: 'opt_out', listId }]),
+  );
+  const { enrollmentId } = await world.enter(
+    [
+      { id: 'listed', type: 'sendEmail', emailId, listId },
+      { id: 'unlisted', type: 'sendEmail', emailId },
+    ],
+    { who },
+  );
+  expect(await world.result(enrollmentId)).toEqual({ state: 'done' });
+  expect(await shownSteps(account, enrollmentId)).toEqual([
+    expect.stringMatching(/^listed: skipped \(.*opt_out.*\)$/),
+    'unlisted: applied (delivered)',
+  ]);
+  expect(world.sending.mail.tries.get(address)).toBe(1);
 });
 
 it('an email that a person cancels before its first attempt is Skipped, without their words', async () => {
