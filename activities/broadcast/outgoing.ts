@@ -29,6 +29,8 @@ export interface Prepared {
   readonly item: GateItem;
   readonly work: PageWork;
   readonly composed: Composed;
+  /** Gated before, by an owner of the page who did not come to it. */
+  readonly gatedBefore: boolean;
 }
 
 /** A recipient whose attempt has begun. */

@@ -10,11 +10,14 @@ import {
   queueForWorkflows,
   type Recipient,
   readBroadcastContent,
+  readGatedRecipients,
   readPageRecipients,
   takeBackPages,
 } from '../../db/queries/broadcastPages.ts';
+import { recordOutcome } from '../../db/queries/outcome.ts';
 import { sumOfGateWindows } from '../../domain/broadcast/gateWindows.ts';
 import { PAGE_RECIPIENTS } from '../../domain/broadcast/pacing.ts';
+import { lostOutcome } from '../attemptEnd.ts';
 import { persistently } from '../persistently.ts';
 import { PageWork, type Prepared } from './outgoing.ts';
 import { Signal } from './signal.ts';
@@ -58,10 +61,18 @@ export async function workThroughPages(
   input: LaneInput,
   signal: AbortSignal,
 ): Promise<LaneEnd> {
-  await takeBackPages(parts.db, parts.clock(), input.broadcastId, input.lane);
+  await takeBack(parts, input);
   const content = await readBroadcastContent(parts.db, input.broadcastId);
   if (content === null) return { kind: 'stopped' };
   return new Lane(parts, input, content, signal).run();
+}
+
+/** Takes back what a lost worker had; of what was being handed over nobody heard the end. */
+async function takeBack({ db, mailer, clock }: PagesParts, { broadcastId, lane }: LaneInput): Promise<void> {
+  for (const { attempt, ...send } of await takeBackPages(db, broadcastId, lane)) {
+    const end = lostOutcome(mailer.destinationOf(send.recipientDomain));
+    await recordOutcome(db, send, attempt, end, clock());
+  }
 }
 
 class Lane {
@@ -138,7 +149,10 @@ class Lane {
   /** Where one way out of several is closed, who would leave by it gets a workflow each that waits for it. */
   async #close(stream: Stream): Promise<void> {
     this.#closed.add(stream.destination);
-    await this.#giveToWorkflows(await stream.finish());
+    const { prepared, gated } = await stream.finish();
+    await this.#giveToWorkflows(prepared);
+    // They get theirs when the page is done.
+    for (const { work } of gated) work.open -= 1;
   }
 
   async #giveToWorkflows(left: readonly Prepared[]): Promise<void> {
@@ -165,7 +179,8 @@ class Lane {
     const { db, clock } = this.#parts;
     const page = await claimPage(db, this.#input.broadcastId, this.#input.lane);
     if (page === null) return false;
-    const recipients = await readPageRecipients(db, page);
+    const before = page.epoch > 1 ? await readGatedRecipients(db, page) : [];
+    const recipients = [...before, ...(await readPageRecipients(db, page))];
     const work = new PageWork(page, clock(), recipients.length);
     this.#works.add(work);
     await this.#take(work, recipients);
@@ -187,17 +202,18 @@ class Lane {
 
   async #prepare(work: PageWork, recipient: Recipient): Promise<Prepared> {
     const { composer, messageIdDomain } = this.#parts;
-    const { prospect, ...rest } = recipient;
-    const sendId = uuidv7();
-    const item: GateItem = { ...rest, sendId, messageId: `<${sendId}@${messageIdDomain}>` };
+    const { prospect, gated, ...rest } = recipient;
+    const sendId = gated?.sendId ?? uuidv7();
+    const messageId = gated?.messageId ?? `<${sendId}@${messageIdDomain}>`;
+    const item: GateItem = { ...rest, sendId, messageId };
     const composed: Composed = await composer.compose({
       ...item,
       kind: this.#content.kind,
       email: this.#content.email,
-      createdAt: work.createdAt,
+      createdAt: gated?.createdAt ?? work.createdAt,
       prospect,
     });
-    return { item, work, composed };
+    return { item, work, composed, gatedBefore: gated !== null };
   }
 
   #streamTo(destination: string, domain: string): Stream {

@@ -32,6 +32,8 @@ const TURN_PATIENCE_MS = 5_000;
 const HELD_BACK_MS = 15 * 60_000;
 /** Outcomes that are no deliveries are recorded one by one, so many at a time. */
 const OUTCOMES_AT_A_TIME = 4;
+/** Single gates at a time. */
+const GATES_AT_A_TIME = 4;
 /** Weight of the last outcomes in the rate. */
 const RATE_WEIGHT = 0.5;
 const RATE_AFTER_MS = 100;
@@ -134,19 +136,17 @@ export class Stream {
   /**
    * Waits until everything that was taken in has an outcome, or the stream has stopped.
    *
-   * @returns recipients that are not gated
+   * @returns recipients that are not gated, and those that are but were not handed over
    * @throws what went wrong with the database
    */
-  async finish(): Promise<Prepared[]> {
+  async finish(): Promise<{ prepared: Prepared[]; gated: Gated[] }> {
     this.#complete = true;
     this.#ring();
     const ends = await Promise.allSettled(this.#running);
     for (const end of ends) if (end.status === 'rejected') throw end.reason;
     const marked = this.#marked.splice(0);
     await Promise.all(marked.map((one) => persistently(() => unmark(this.#parts.db, owned(one)))));
-    // Whoever leaves the page has them looked after.
-    for (const { work } of [...marked, ...this.#gated.splice(0)]) this.#settle(work);
-    return this.#prepared.splice(0);
+    return { prepared: this.#prepared.splice(0), gated: [...marked, ...this.#gated.splice(0)] };
   }
 
   /** Nothing is left that could still come to a conversation. */
@@ -198,11 +198,14 @@ export class Stream {
     const { work } = this.#prepared[0]!;
     let count = 1;
     const most = Math.min(size, this.#prepared.length, PAGE_RECIPIENTS);
-    while (count < most && this.#prepared[count]!.work === work) count += 1;
+    const { gatedBefore } = this.#prepared[0]!;
+    const fits = ({ work: other, gatedBefore: before }: Prepared) => other === work && before === gatedBefore;
+    while (count < most && fits(this.#prepared[count]!)) count += 1;
     if (!(await this.#takeTurn(count)) || this.#stop !== null) return;
     const slice = this.#prepared.splice(0, count);
     this.#parts.hungry();
     if (work.lost) return this.#giveUp(slice);
+    if (gatedBefore) return this.#gateEach(slice);
     const decision = await gateSlice(db, {
       ...content,
       page: work.page,
@@ -226,6 +229,21 @@ export class Stream {
       if (open.has(one.item.sendId)) this.#gated.push({ ...one, attempt, decidedAt });
       else this.#settle(work);
     }
+    this.#ring();
+  }
+
+  /** Whom somebody else had gated: one by one, as any attempt that was lost before it was handed over. */
+  async #gateEach(slice: Prepared[]): Promise<void> {
+    const { db, clock } = this.#parts;
+    await Promise.all(
+      Array.from({ length: GATES_AT_A_TIME }, async () => {
+        for (let one = slice.pop(); one !== undefined; one = slice.pop()) {
+          const decision = await gate(db, { ...one.item, run: 0, trigger: 'schedule', now: clock() });
+          if (decision.kind === 'open') this.#gated.push({ ...one, ...decision });
+          else this.#settle(one.work);
+        }
+      }),
+    );
     this.#ring();
   }
 

@@ -2,6 +2,7 @@ import type { EmailKind } from '../../domain/words.ts';
 import { type Database, plain, prepared, type Session, type Transaction } from '../connection.ts';
 import { columnsOf, type GateItem } from './broadcastGate.ts';
 import { shareGates } from './broadcasts.ts';
+import type { AttemptOwnership } from './gate.ts';
 import { lockProspects } from './locks.ts';
 import { startNextRuns } from './runs.ts';
 
@@ -87,6 +88,8 @@ export interface Recipient {
   readonly listId: string | null;
   /** Row of the prospect as the merge fields see it. */
   readonly prospect: Readonly<Record<string, unknown>>;
+  /** The send, where somebody gated it who never came to hand it over. */
+  readonly gated: { readonly sendId: string; readonly messageId: string; readonly createdAt: Date } | null;
 }
 
 /** Recipients of a page that have no send yet; an address that has one in this broadcast gets no second one. */
@@ -101,16 +104,39 @@ const RECIPIENTS =
      and not exists (select from send s where s.prospect_id = r.prospect_id and s.broadcast_id = $1)
    order by r.prospect_id`);
 
+/** Sends of a page that were gated and are in nobody's hands any more. */
+const GATED = plain(`
+  select s.id as send_id, s.message_id, s.created_at, s.list_id, s.address_id, s.recipient as email, s.recipient_domain as domain,
+    p.id, p.first_name, p.last_name, p.company, p.title, p.phone, p.country, p.state, p.city, p.postal_code, p.website,
+    p.lead_source, p.time_zone, p.custom
+  from broadcast_page g
+  join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
+  join send s on s.prospect_id = r.prospect_id and s.broadcast_id = g.broadcast_id and s.state = 'attempting' and s.run = 0
+  join attempt a on a.send_id = s.id and a.state = 'gated' join prospect p on p.id = r.prospect_id
+  where g.broadcast_id = $1 and g.number = $2 order by r.prospect_id`);
+
 /** Who in a page has no send yet. */
 export async function readPageRecipients(on: Session, page: ClaimedPage): Promise<Recipient[]> {
-  const rows = await on.query<Record<string, never>>(RECIPIENTS, [page.broadcastId, page.number]);
-  return rows.map((row) => ({
+  return toRecipients(await on.query(RECIPIENTS, [page.broadcastId, page.number]));
+}
+
+/** Whom an earlier owner of the page gated and did not come to: they are gated anew. For a page that was just claimed. */
+export async function readGatedRecipients(on: Session, page: ClaimedPage): Promise<Recipient[]> {
+  return toRecipients(await on.query(GATED, [page.broadcastId, page.number]));
+}
+
+function toRecipients(rows: readonly Record<string, unknown>[]): Recipient[] {
+  return (rows as readonly Record<string, never>[]).map((row) => ({
     prospectId: row.id!,
     addressId: row.address_id!,
     recipient: row.email!,
     recipientDomain: row.domain!,
     listId: row.list_id!,
     prospect: row,
+    gated:
+      row.send_id === undefined
+        ? null
+        : { sendId: row.send_id, messageId: row.message_id!, createdAt: row.created_at! },
   }));
 }
 
@@ -122,9 +148,26 @@ const LEAVE = plain(`
   where broadcast_id = $1 and number = $2 and epoch = $3 returning number`);
 const WINDOWS = plain('select gate_windows from broadcast_page where broadcast_id = $1 and number = $2');
 
+/** What was being handed over in these pages. It keeps its epoch: its owner may yet tell what became of it. */
+const LOST = plain(`
+  select s.id as "sendId", s.prospect_id as "prospectId", s.address_id as "addressId", s.recipient_domain as "recipientDomain",
+    a.number, a.epoch
+  from broadcast_page g
+  join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
+  join send s on s.prospect_id = r.prospect_id and s.broadcast_id = g.broadcast_id and s.state = 'attempting' and s.run = 0
+  join attempt a on a.send_id = s.id and a.state = 'handing_over'
+  where g.broadcast_id = $1 and g.number = any($2::int[])`);
+/** Whoever gated these loses them. */
+const RAISE_GATED = plain(`
+  update attempt a set epoch = a.epoch + 1
+  from broadcast_page g
+  join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
+  join send s on s.prospect_id = r.prospect_id and s.broadcast_id = g.broadcast_id and s.state = 'attempting' and s.run = 0
+  where g.broadcast_id = $1 and g.number = any($2::int[]) and a.send_id = s.id and a.state = 'gated'`);
+
 /**
- * Sends of a page whose attempt nobody makes any more. Their epoch is raised, so that whoever made it loses it, and each
- * gets a workflow, which gates anew what was only gated and makes unknown what was being handed over.
+ * Sends of a page that is done whose attempt nobody makes any more: each gets a workflow, which gates anew what was only
+ * gated and makes unknown what was being handed over.
  */
 const ORPHANS = plain(`
   with left_behind as (
@@ -135,31 +178,36 @@ const ORPHANS = plain(`
     order by s.id for no key update of s
   ), raised as (
     update attempt a set epoch = a.epoch + 1 from left_behind l
-    where a.send_id = l.id and a.state <> 'finished'
+    where a.send_id = l.id and a.state = 'gated'
   )
   select id, recipient_domain as "recipientDomain" from left_behind`);
 
+/** A send that was being handed over when its worker was lost. */
+export interface LostSend {
+  readonly sendId: string;
+  readonly prospectId: string;
+  readonly addressId: string;
+  readonly recipientDomain: string;
+  readonly attempt: AttemptOwnership;
+}
+
 /**
- * Opens the pages again that a lane had when its worker was lost: nobody is forgotten, and what was on its way is looked
- * after by workflows. The lost worker holds their epochs no more.
+ * Opens the pages again that a lane had when its worker was lost: nobody is forgotten, and the lost worker can neither
+ * gate nor mark in them any more. What it had only gated is gated anew by whoever claims the page.
  *
- * @returns how many pages there were
+ * @returns what was being handed over, to be recorded as unknown (I2)
  */
-export async function takeBackPages(
-  db: Database,
-  now: Date,
-  broadcastId: string,
-  lane: number,
-): Promise<number> {
+export async function takeBackPages(db: Database, broadcastId: string, lane: number): Promise<LostSend[]> {
   return db.transaction(async (tx) => {
     const pages = await tx.query<{ number: number }>(TAKE_BACK, [broadcastId, lane]);
-    await handOrphansOver(
-      tx,
-      now,
-      broadcastId,
-      pages.map((page) => page.number),
+    if (pages.length === 0) return [];
+    const of = [broadcastId, pages.map((page) => page.number)];
+    await tx.query(RAISE_GATED, of);
+    const lost = await tx.query<Omit<LostSend, 'attempt'> & AttemptOwnership & Record<string, unknown>>(
+      LOST,
+      of,
     );
-    return pages.length;
+    return lost.map(({ number, epoch, ...send }) => ({ ...send, attempt: { number, epoch } }));
   });
 }
 
@@ -187,19 +235,16 @@ export async function leavePage(
       addWindows(before?.gate_windows ?? []),
     ]);
     if (left.length === 0) return false;
-    await handOrphansOver(tx, now, page.broadcastId, [page.number]);
+    if (state === 'done') await handOrphansOver(tx, now, page);
     return true;
   });
 }
 
-async function handOrphansOver(
-  tx: Transaction,
-  now: Date,
-  broadcastId: string,
-  pages: readonly number[],
-): Promise<void> {
-  if (pages.length === 0) return;
-  const orphans = await tx.query<{ id: string; recipientDomain: string }>(ORPHANS, [broadcastId, pages]);
+async function handOrphansOver(tx: Transaction, now: Date, page: ClaimedPage): Promise<void> {
+  const orphans = await tx.query<{ id: string; recipientDomain: string }>(ORPHANS, [
+    page.broadcastId,
+    [page.number],
+  ]);
   await startNextRuns(tx, now, orphans);
 }
 
