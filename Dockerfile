@@ -27,5 +27,7 @@ COPY config ./config
 COPY api ./api
 COPY worker ./worker
 COPY tools/migrate.ts ./tools/migrate.ts
+COPY tools/doctor.ts ./tools/doctor.ts
+COPY tools/doctor ./tools/doctor
 USER node
 CMD ["node", "api/main.ts"]
