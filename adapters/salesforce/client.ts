@@ -66,8 +66,13 @@ interface Session {
 /**
  * A connection through jsforce. Requests are made once: how often and when to try again is the caller's to say, and a
  * session that has ended is renewed once a request.
+ *
+ * @param now milliseconds of the epoch
  */
-export function createSalesforceClient(settings: SalesforceSettings): SalesforceClient {
+export function createSalesforceClient(
+  settings: SalesforceSettings,
+  now: () => number = Date.now,
+): SalesforceClient {
   let session: Promise<Session> | null = null;
   let use: ApiUse | null = null;
   let useAt = 0;
@@ -77,7 +82,7 @@ export function createSalesforceClient(settings: SalesforceSettings): Salesforce
     const oauth2 = new jsforce.OAuth2({ loginUrl: settings.loginUrl, clientId: settings.clientId });
     requests += 1;
     const token = await oauth2
-      .requestToken(tokenRequest(settings.clientId, settings.credentials, Date.now()))
+      .requestToken(tokenRequest(settings.clientId, settings.credentials, now()))
       .catch((error: Error) => {
         throw refusedToken(error);
       });
@@ -116,7 +121,7 @@ export function createSalesforceClient(settings: SalesforceSettings): Salesforce
       const { apiUsage } = connection.limitInfo;
       if (apiUsage !== undefined) {
         use = { used: apiUsage.used, allowed: apiUsage.limit };
-        useAt = Date.now();
+        useAt = now();
       }
     }
   }
@@ -132,7 +137,7 @@ export function createSalesforceClient(settings: SalesforceSettings): Salesforce
   }
 
   async function ask<T>(request: Request): Promise<T> {
-    if (isInReserve() && Date.now() - useAt > USE_IS_STALE_MS)
+    if (isInReserve() && now() - useAt > USE_IS_STALE_MS)
       await withinSession({ method: 'GET', url: '/limits' });
     if (isInReserve()) {
       throw new SalesforceTrouble(

@@ -18,14 +18,15 @@ import {
 import { ORIGIN, type TestAccount } from './account.ts';
 
 /** A client of a simulator, through the real jsforce. */
-export function clientOf(simulator: SalesforceSimulator): SalesforceClient {
-  return createSalesforceClient({
+export function clientOf(simulator: SalesforceSimulator, now: () => number = Date.now): SalesforceClient {
+  const settings = {
     loginUrl: simulator.url,
     clientId: SIMULATED_APP.clientId,
     credentials: { flow: 'client_credentials', clientSecret: SIMULATED_APP.clientSecret },
     apiVersion: '62.0',
     reservePercent: 20,
-  });
+  } as const;
+  return createSalesforceClient(settings, now);
 }
 
 /** An account that syncs with a simulator, without Temporal in between. */
@@ -52,7 +53,7 @@ export interface SyncedAccount {
 export async function startSynced(account: TestAccount): Promise<SyncedAccount> {
   const simulator = await startSalesforceSimulator();
   const { db, hasher } = account;
-  const deps = { db, hasher, client: clientOf(simulator) };
+  const deps = { db, hasher, client: clientOf(simulator, () => Date.now() + synced.ahead) };
   await db.transaction((tx) => allowSalesforceSync(tx, ORIGIN, new Date()));
   const clock = () => new Date(Date.now() + synced.ahead);
   const synced: SyncedAccount = {
@@ -68,7 +69,8 @@ export async function startSynced(account: TestAccount): Promise<SyncedAccount> 
     push: () => pushDue(deps, clock, async () => {}),
     async settle() {
       for (let tries = 0; tries < 20; tries += 1) {
-        await synced.run('changes');
+        const { run } = await synced.run('changes');
+        if (run.state !== 'done') throw new Error(`changes were not read: ${run.state}`);
         await synced.push();
         const [queued] = await db.query<{ count: number }>(
           plain('select count(*)::int as count from salesforce_push where due_at <= $1'),

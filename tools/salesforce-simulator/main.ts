@@ -1,15 +1,17 @@
 /**
- * `npm run salesforce-simulator -- [--port 8090] [--leads 20]`: a Salesforce to try the sync against. The first line is
+ * `npm run salesforce-simulator -- [--port 8090] [--records 20]`: a Salesforce to try the sync against. The first line is
  * JSON and tells what to configure; `GET /simulator` shows the records, `POST /simulator` makes things happen.
  */
 import { parseArgs } from 'node:util';
 import { SIMULATED_APP, startSalesforceSimulator } from './simulator.ts';
 
 const { values } = parseArgs({
-  options: { port: { type: 'string', default: '8090' }, leads: { type: 'string', default: '20' } },
+  options: { port: { type: 'string', default: '8090' }, records: { type: 'string', default: '20' } },
 });
 const simulator = await startSalesforceSimulator({ port: Number(values.port) });
-for (let n = 1; n <= Number(values.leads); n += 1) {
+// Enough to try things for a day, whatever is tried.
+simulator.traffic.allowed = 1_000_000;
+for (let n = 1; n <= Number(values.records); n += 1) {
   simulator.org.create(n % 4 === 0 ? 'Contact' : 'Lead', {
     FirstName: 'Person',
     LastName: `Number ${n}`,
