@@ -73,7 +73,11 @@ export function createDkimSigner(keys: readonly DkimKey[], clock: () => number =
   };
 }
 
-function keysFor(keys: readonly DkimKey[], fromDomain: string): readonly DkimKey[] {
+/** Those of these keys that sign mail from this domain. */
+export function keysFor<Key extends Pick<DkimKey, 'domain'>>(
+  keys: readonly Key[],
+  fromDomain: string,
+): readonly Key[] {
   const aligned = keys.filter(({ domain }) => `.${fromDomain}`.toLowerCase().endsWith(`.${domain}`));
   return aligned.length > 0 ? aligned : keys;
 }

@@ -169,6 +169,14 @@ describe('DKIM keys for a From domain', () => {
     expectCheck(judgeDkimKeys('two.github.io', keys, DIRECT), 'fail', /Make a key of two\.github\.io/);
   });
 
+  it('a key that signs nothing from this domain does not count, though it is of its organization', () => {
+    const keys = [
+      { domain: 'example.com', type: 'ed25519' },
+      { domain: 'mail.example.com', type: 'rsa' },
+    ];
+    expectCheck(judgeDkimKeys('example.com', keys, DIRECT), 'warn', /Add an RSA key/);
+  });
+
   it('Ed25519 alone is not enough for every receiver', () => {
     const keys = [{ domain: 'example.com', type: 'ed25519' }];
     expectCheck(judgeDkimKeys('example.com', keys, DIRECT), 'warn', /Add an RSA key/);

@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import { keysFor } from '../../../adapters/dkim/signer.ts';
 import { type Check, fail, type Looked, notLookedUp, ok, warn } from '../check.ts';
 import { organizationalDomain } from './organizationalDomain.ts';
 import { tagsOf } from './tags.ts';
@@ -97,7 +98,8 @@ export function judgeDkimKeys(
       ? fail(subject, 'messages are not signed', make)
       : warn(subject, 'Heed does not sign messages', `Make sure that the relay does; else: ${make}`);
   }
-  const counted = keys.filter(({ domain }) =>
+  const signing = keysFor(keys, fromDomain);
+  const counted = signing.filter(({ domain }) =>
     strict ? domain === fromDomain : organizationalDomain(domain) === organizationalDomain(fromDomain),
   );
   if (counted.length === 0) {
@@ -113,5 +115,8 @@ export function judgeDkimKeys(
       `Add an RSA key of ${GOOD_BITS} bits: many receivers do not verify Ed25519 yet.`,
     );
   }
-  return ok(subject, `${counted.length} of ${keys.length} keys count for DMARC`);
+  return ok(
+    subject,
+    `signed by ${signing.length} of ${keys.length} keys, of which ${counted.length} count for DMARC`,
+  );
 }
