@@ -1,0 +1,126 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ensureSchedules } from '../../adapters/temporal/schedules.ts';
+import { plain } from '../../db/connection.ts';
+import { setFlags } from '../../db/queries/flags.ts';
+import { listRuns, requestRun } from '../../db/queries/salesforceRuns.ts';
+import { allowSalesforceSync } from '../../db/queries/salesforceSettings.ts';
+import { SALESFORCE_SCHEDULE_IDS } from '../../domain/processes.ts';
+import {
+  type SalesforceSimulator,
+  SIMULATED_APP,
+  startSalesforceSimulator,
+} from '../../tools/salesforce-simulator/simulator.ts';
+import { createTestAccount, ORIGIN, type TestAccount, type TestProspect } from '../support/account.ts';
+import type { HeedProcess } from '../support/childProcess.ts';
+import { freePort } from '../support/freePort.ts';
+import { connectToTemporal, type RealTemporal } from '../support/realTemporal.ts';
+import { until } from '../support/until.ts';
+import { startWorkerProcess } from '../support/workerProcess.ts';
+
+/* Worker and relay as real processes, on a real Temporal server, against the simulator. */
+
+let account: TestAccount;
+let temporal: RealTemporal;
+let simulator: SalesforceSimulator;
+let worker: HeedProcess;
+let prospect: TestProspect;
+let recordId: string;
+beforeAll(async () => {
+  account = await createTestAccount();
+  temporal = await connectToTemporal();
+  simulator = await startSalesforceSimulator();
+  prospect = await account.prospect('ada@example.com');
+  recordId = simulator.org.create('Lead', {
+    LastName: 'Lovelace',
+    Company: 'Example',
+    Email: 'ada@example.com',
+  });
+  await account.db.transaction(async (tx) => {
+    await allowSalesforceSync(tx, ORIGIN, new Date());
+    await requestRun(tx, new Date(), 'full', 'test');
+  });
+  worker = await startWorker();
+});
+afterAll(async () => {
+  await worker?.stop();
+  await simulator?.close();
+  await temporal?.close();
+  await account?.close();
+});
+
+async function startWorker(): Promise<HeedProcess> {
+  const { url: databaseUrl, addressKey } = account;
+  return startWorkerProcess(
+    { databaseUrl, temporal, smtpPort: await freePort(), addressKey },
+    {
+      HEED_SALESFORCE_LOGIN_URL: simulator.url,
+      HEED_SALESFORCE_CLIENT_ID: SIMULATED_APP.clientId,
+      HEED_SALESFORCE_CLIENT_SECRET: SIMULATED_APP.clientSecret,
+      HEED_SALESFORCE_CHANGES_SECONDS: '2',
+    },
+  );
+}
+
+const lead = () => simulator.org.find('Lead', recordId)!;
+const flag = (emailOptOut: boolean) =>
+  account.db.transaction((tx) => setFlags(tx, ORIGIN, new Date(), prospect.id, { emailOptOut }));
+
+async function optedOut(): Promise<boolean> {
+  const [row] = await account.db.query<{ email_opt_out: boolean }>(
+    plain('select email_opt_out from prospect where id = $1'),
+    [prospect.id],
+  );
+  return row!.email_opt_out;
+}
+
+describe('the sync as it runs', () => {
+  it('begins with the full reconciliation that was asked for by hand', async () => {
+    await until('the record is linked', async () => {
+      const [run] = await listRuns(account.db, 'full', null, 1);
+      return run?.state === 'done' && run.counts.records === 1;
+    });
+  });
+
+  it('pushes an opt-out within 5 s of its commit', async () => {
+    await flag(true);
+    const committed = performance.now();
+    await until('it is in Salesforce', () => lead().HasOptedOutOfEmail === true, 30_000);
+    expect(performance.now() - committed).toBeLessThan(5_000);
+  });
+
+  it('reads changes by a Schedule, beside the one for everything', async () => {
+    simulator.org.update('Lead', recordId, { HasOptedOutOfEmail: false });
+    await until('it was read', async () => !(await optedOut()));
+    const schedule = temporal.client.schedule.getHandle(SALESFORCE_SCHEDULE_IDS.changes);
+    expect((await schedule.describe()).spec.intervals).toMatchObject([{ every: 2_000 }]);
+    const full = await temporal.client.schedule.getHandle(SALESFORCE_SCHEDULE_IDS.full).describe();
+    expect(full.spec.calendars).toMatchObject([
+      { hour: [{ start: 2, end: 2, step: 1 }], minute: [{ start: 30, end: 30, step: 1 }] },
+    ]);
+  });
+
+  it('I7: what was committed is pushed though the worker is killed on the way', async () => {
+    simulator.traffic.latencyMs = 500;
+    await flag(true);
+    await until('a request is on its way', () => (simulator.traffic.counts.get('queryAll') ?? 0) > 0);
+    worker.kill('SIGKILL');
+    await worker.ended;
+    await flag(false);
+    await flag(true);
+    simulator.traffic.latencyMs = 0;
+    worker = await startWorker();
+    await until('it is in Salesforce', () => lead().HasOptedOutOfEmail === true);
+    await until('the queue is empty', async () => {
+      return (await account.db.query(plain('select from salesforce_push'))).length === 0;
+    });
+    expect(await optedOut()).toBe(true);
+  });
+
+  it('has no Schedules any more where no Salesforce is configured', async () => {
+    await worker.stop();
+    await ensureSchedules(temporal.client, { imapPollSeconds: null, salesforce: null });
+    for (const id of Object.values(SALESFORCE_SCHEDULE_IDS)) {
+      await expect(temporal.client.schedule.getHandle(id).describe()).rejects.toThrow();
+    }
+  });
+});
