@@ -283,9 +283,13 @@ export class Stream {
       const batch = this.#gated.splice(0, size);
       this.#inTheAir += size;
       this.#handingOver += size;
-      const marked = await markSlice(db, clock(), batch.map(owned));
+      let marked: Set<string>;
+      try {
+        marked = await markSlice(db, clock(), batch.map(owned));
+      } finally {
+        this.#inTheAir -= size;
+      }
       for (const one of batch) {
-        this.#inTheAir -= 1;
         if (marked.has(one.item.sendId)) this.#marked.push(one);
         else this.#forget(one);
       }
@@ -346,10 +350,14 @@ export class Stream {
       count += 1;
       this.#inTheAir += 1;
       if (this.#marked.length < this.#ready) this.#changed.ring();
-      const end = await this.#tryOne(one, conversation);
-      this.#inTheAir -= 1;
-      if (end === 'gate_expired') await this.#askAnew(one);
-      else this.#end(one, end);
+      let end: AttemptEnd | 'gate_expired';
+      try {
+        end = await this.#tryOne(one, conversation);
+        if (end === 'gate_expired') await this.#askAnew(one);
+        else this.#end(one, end);
+      } finally {
+        this.#inTheAir -= 1;
+      }
       // A connection that broke is of no use to the next message.
       if (conversation.ready && typeof end === 'object' && end.rule === 'connection_broken') return;
     }
@@ -385,7 +393,6 @@ export class Stream {
   /** Nothing was said of it to any server, and its decision grew too old. */
   async #askAnew(one: Gated): Promise<void> {
     const { db, clock } = this.#parts;
-    this.#inTheAir += 1;
     await unmark(db, owned(one));
     const decision = await gate(db, {
       ...one.item,
@@ -394,7 +401,6 @@ export class Stream {
       now: clock(),
       held: one.attempt,
     });
-    this.#inTheAir -= 1;
     this.#handingOver -= 1;
     if (decision.kind === 'open') {
       this.#gated.unshift({ ...one, attempt: decision.attempt, decidedAt: decision.decidedAt });
