@@ -1,6 +1,7 @@
 import PostalMime from 'postal-mime';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { composeMessage } from '../../../adapters/mailer/compose.ts';
+import { startSimulator } from '../../../tools/simulator/simulator.ts';
 import { type GreenMail, startGreenMail } from '../../support/greenmail.ts';
 import { type MailServer, startMailServer } from '../../support/mailServer.ts';
 import { willing } from '../smtp/dialogue.ts';
@@ -79,4 +80,41 @@ it('smtp-server (written by others) accepts, defers and refuses, each told as it
   expect(await send('nobody@example.org')).toMatchObject({ kind: 'refused', reply: { code: 550 } });
   expect(await send('another@example.org')).toMatchObject({ kind: 'accepted' });
   expect(smtpServer.accepted).toEqual(['somebody@example.org', 'another@example.org']);
+});
+
+it('the mailbox simulator: every behaviour that an attempt can meet ends as it should', async () => {
+  const simulator = await startSimulator({ keepMessages: 10 });
+  try {
+    const mailer = await mailerTo(simulator.smtpPort);
+    const send = async (local: string) => {
+      const conversation = await reserveReady(mailer, 'example.org');
+      try {
+        return await conversation.transmit(await mailTo(`${local}@example.org`), willing);
+      } finally {
+        conversation.release();
+      }
+    };
+    const refused = (code: number, enhancedCode: string) => ({
+      kind: 'refused',
+      reply: { code, enhancedCode },
+    });
+    expect(await send('somebody')).toMatchObject({ kind: 'accepted' });
+    expect(await send('full')).toMatchObject(refused(452, '4.2.2'));
+    expect(await send('unknown')).toMatchObject(refused(550, '5.1.1'));
+    expect(await send('policy')).toMatchObject(refused(550, '5.7.1'));
+    expect(await send('greylist-7')).toMatchObject(refused(451, '4.7.1'));
+    expect(await send('ratelimit')).toMatchObject(refused(421, '4.7.0'));
+    // One of them is kept by the simulator, which says nothing of either: nobody here can know which.
+    for (const local of ['drop-before', 'drop-after']) {
+      expect(await send(local)).toMatchObject({ kind: 'broken', mayHaveBeenTaken: true });
+    }
+    expect(await send('another')).toMatchObject({ kind: 'accepted' });
+    expect(simulator.messages().map(({ recipients }) => recipients[0])).toEqual([
+      'somebody@example.org',
+      'drop-after@example.org',
+      'another@example.org',
+    ]);
+  } finally {
+    await simulator.close();
+  }
 });
