@@ -119,6 +119,8 @@ export interface EmbeddedConfig {
     readonly temporalUi: number;
     readonly simulatorSmtp: number;
     readonly simulatorHttp: number;
+    /** null: no Salesforce is simulated. */
+    readonly salesforceSimulator: number | null;
   };
   readonly temporalBinary: string | null;
   readonly testServerBinary: string | null;
@@ -305,6 +307,8 @@ export function loadEmbeddedConfig(env: Environment = process.env): EmbeddedConf
       temporalUi: value.HEED_TEMPORAL_UI_PORT,
       simulatorSmtp: value.HEED_SIMULATOR_SMTP_PORT,
       simulatorHttp: value.HEED_SIMULATOR_HTTP_PORT,
+      salesforceSimulator:
+        value.HEED_SALESFORCE_LOGIN_URL === undefined ? (value.HEED_SALESFORCE_SIMULATOR_PORT ?? null) : null,
     },
     temporalBinary: value.HEED_TEMPORAL_BINARY ?? null,
     testServerBinary: value.HEED_TEST_SERVER_BINARY ?? null,

@@ -491,6 +491,11 @@ export const embeddedVariables = {
   HEED_TEMPORAL_UI_PORT: withDefault(port, '8233', 'Port of the Temporal UI that `npm start` starts.'),
   HEED_SIMULATOR_SMTP_PORT: withDefault(port, '2525', 'SMTP port of the mailbox simulator.'),
   HEED_SIMULATOR_HTTP_PORT: withDefault(port, '8025', 'Port of the inbox page of the mailbox simulator.'),
+  HEED_SALESFORCE_SIMULATOR_PORT: documented(
+    port.optional(),
+    'Port of a simulated Salesforce that `npm start` starts and syncs with, to see a sync without an org.',
+    'none is started',
+  ),
   HEED_TEMPORAL_BINARY: documented(
     z.string().min(1).optional(),
     'Temporal CLI to start the server with.',

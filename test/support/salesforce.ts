@@ -35,7 +35,8 @@ export interface SyncedAccount {
   readonly deps: SalesforceDeps;
   /** Time that the sync believes it is, ahead of the real one. Milliseconds. */
   ahead: number;
-  run(mode: RunMode): Promise<{ standing: RunStanding; run: SalesforceRun }>;
+  /** @param id of a run to go on with; a new one where it is left out */
+  run(mode: RunMode, id?: string): Promise<{ standing: RunStanding; run: SalesforceRun }>;
   push(): Promise<Date | null>;
   /** Changes and pushes until nothing waits. */
   settle(): Promise<void>;
@@ -60,8 +61,7 @@ export async function startSynced(account: TestAccount): Promise<SyncedAccount> 
     simulator,
     deps,
     ahead: 0,
-    async run(mode) {
-      const id = uuidv7();
+    async run(mode, id = uuidv7()) {
       await addRun(db, clock(), id, mode, 'test');
       const standing = await reconcile(deps, clock, id, async () => {});
       return { standing, run: (await readRun(db, id))! };

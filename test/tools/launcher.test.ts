@@ -98,6 +98,7 @@ function leftovers(): string[] {
 }
 
 test('starts everything, says where it is, bears a crash and a kill, and goes on with the same data', async () => {
+  settings.HEED_SALESFORCE_SIMULATOR_PORT = String(await freePort());
   const first = launch();
   await untilReady(first);
   for (const name of ['HEED_API_PORT', 'HEED_TEMPORAL_UI_PORT', 'HEED_SIMULATOR_HTTP_PORT'] as const) {
@@ -117,6 +118,9 @@ test('starts everything, says where it is, bears a crash and a kill, and goes on
   expect((await fetch(address('HEED_SIMULATOR_HTTP_PORT'))).status).toBe(200);
   expect(await status('/api-keys')).toBe(401);
   expect(await status('/api-keys', key)).toBe(200);
+  const salesforce = `http://127.0.0.1:${settings.HEED_SALESFORCE_SIMULATOR_PORT}/simulator`;
+  expect(first.output()).toContain(salesforce);
+  expect(await (await fetch(salesforce)).json()).toMatchObject({ records: { length: 20 } });
 
   // The key is shown, and kept nowhere.
   const logs = join(settings.HEED_DATA_DIR!, 'logs');

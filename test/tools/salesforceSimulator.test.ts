@@ -212,6 +212,21 @@ describe('deleted, merged and converted', () => {
   });
 });
 
+test('an org goes on with its records after it was away', async () => {
+  const id = simulator.org.create('Lead', { ...PERSON, HasOptedOutOfEmail: true });
+  const snapshot = JSON.parse(JSON.stringify(simulator.org.snapshot()));
+  const other = await startSalesforceSimulator({ app });
+  try {
+    other.org.create('Contact', { LastName: 'Hopper' });
+    other.org.restore(snapshot);
+    expect(other.org.find('Lead', id)).toEqual(simulator.org.find('Lead', id));
+    expect([...other.org.rows('Contact')]).toEqual([]);
+    expect(other.org.create('Lead', PERSON)).toBe(simulator.org.create('Lead', PERSON));
+  } finally {
+    await other.close();
+  }
+});
+
 describe('saving', () => {
   test('a collection has a result for each record, in order', async () => {
     const ids = [0, 1, 2, 3, 4].map((n) =>

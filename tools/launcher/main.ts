@@ -18,6 +18,7 @@ import { type Lock, tryLock } from '../embedded/lock.ts';
 import { startPostgres } from '../embedded/postgres.ts';
 import { assertPortFree, SetUpError } from '../embedded/service.ts';
 import { ensureTemporal, startTemporal } from '../embedded/temporal.ts';
+import { SIMULATED_APP } from '../salesforce-simulator/simulator.ts';
 import { type Child, type ChildOptions, startChild } from './child.ts';
 import { loadSecrets, type Secrets } from './secrets.ts';
 
@@ -87,6 +88,10 @@ async function main(): Promise<void> {
     ['API reference', `${apiUrl}/reference`],
     ['Temporal UI', temporalUiUrl && `${temporalUiUrl}/namespaces/${temporalNamespace}/workflows`],
     ['Simulator inbox', configured.delivery === null ? `http://127.0.0.1:${ports.simulatorHttp}/` : null],
+    [
+      'Salesforce',
+      ports.salesforceSimulator === null ? null : `${urlOfSalesforce(ports.salesforceSimulator)}/simulator`,
+    ],
     ['First API key', firstKey && `${firstKey} (scope admin; shown only now, keep it)`],
     ['Logs', logs],
   ];
@@ -112,6 +117,11 @@ function environmentOfParts(
       HEED_SMTP_URL: `smtp://127.0.0.1:${ports.simulatorSmtp}?tls=none`,
       HEED_MESSAGE_ID_DOMAIN: configured.messageIdDomain ?? 'heed.localhost',
       HEED_PUBLIC_URL: configured.publicUrl ?? urlOfApi(config),
+    }),
+    ...(ports.salesforceSimulator !== null && {
+      HEED_SALESFORCE_LOGIN_URL: urlOfSalesforce(ports.salesforceSimulator),
+      HEED_SALESFORCE_CLIENT_ID: SIMULATED_APP.clientId,
+      HEED_SALESFORCE_CLIENT_SECRET: SIMULATED_APP.clientSecret,
     }),
     // A key of this folder must never meet a database that lives elsewhere.
     ...(configured.databaseUrl === null && {
@@ -145,6 +155,15 @@ async function startParts(
       graceMs: 5_000,
     });
   }
+  if (ports.salesforceSimulator !== null) {
+    const data = join(config.dataDir, 'salesforce.json');
+    const args = ['--port', `${ports.salesforceSimulator}`, '--data', data];
+    await start('salesforce-simulator', {
+      program: ['tools/salesforce-simulator/main.ts', ...args],
+      ready: { line: '{"loginUrl"' },
+      graceMs: 5_000,
+    });
+  }
   await start('worker', {
     program: ['worker/main.ts'],
     ready: { line: 'HEED_WORKER_READY' },
@@ -166,6 +185,10 @@ async function startParts(
     },
   });
   return { apiUrl, firstKey };
+}
+
+function urlOfSalesforce(port: number): string {
+  return `http://127.0.0.1:${port}`;
 }
 
 function urlOfApi({ api }: EmbeddedConfig): string {
@@ -198,6 +221,9 @@ async function checkPorts(config: EmbeddedConfig, mark: string): Promise<void> {
   if (configured.delivery === null) {
     wanted.push([ports.simulatorSmtp, '127.0.0.1', 'HEED_SIMULATOR_SMTP_PORT']);
     wanted.push([ports.simulatorHttp, '127.0.0.1', 'HEED_SIMULATOR_HTTP_PORT']);
+  }
+  if (ports.salesforceSimulator !== null) {
+    wanted.push([ports.salesforceSimulator, '127.0.0.1', 'HEED_SALESFORCE_SIMULATOR_PORT']);
   }
   const deadline = Date.now() + (existsSync(mark) ? LEFTOVERS_END_WITHIN_MS : 0);
   let told = false;

@@ -34,6 +34,12 @@ export interface SaveOptions {
 
 type Stored = Record<string, Value>;
 
+/** What is kept of an org while it does not run. */
+export interface OrgSnapshot {
+  readonly next: number;
+  readonly records: Readonly<Record<ObjectName, readonly Row[]>>;
+}
+
 const SECOND = 1_000;
 
 /**
@@ -64,6 +70,25 @@ export class Org {
         new Map(fields.map((each) => [each.name, each])),
       ]),
     ) as Record<ObjectName, Map<string, Field>>;
+  }
+
+  /** All records, for {@link restore}. */
+  snapshot(): OrgSnapshot {
+    const records = (Object.keys(OBJECTS) as ObjectName[]).map(
+      (object) => [object, [...this.#records[object].values()]] as const,
+    );
+    return { next: this.#next, records: Object.fromEntries(records) as OrgSnapshot['records'] };
+  }
+
+  /** The records of an earlier org take the place of what there is. */
+  restore(snapshot: OrgSnapshot): void {
+    this.#next = snapshot.next;
+    for (const object of Object.keys(OBJECTS) as ObjectName[]) {
+      this.#records[object].clear();
+      for (const record of snapshot.records[object]) {
+        this.#records[object].set(String(record.Id), { ...record });
+      }
+    }
   }
 
   addCustomField(object: ObjectName, name: string, type: FieldType, length?: number): void {
