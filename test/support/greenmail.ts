@@ -53,6 +53,8 @@ export async function startGreenMail(users: readonly string[] = []): Promise<Gre
     ...Object.entries({ smtp: smtpPort, smtps: smtpsPort, imap: imapPort, api: apiPort }).flatMap(
       ([service, port]) => [`-Dgreenmail.${service}.hostname=${host}`, `-Dgreenmail.${service}.port=${port}`],
     ),
+    // It gives each of its services two seconds to come up, which a busy machine may not have, and then stays half up.
+    `-Dgreenmail.startup.timeout=${START_MILLISECONDS}`,
     ...(users.length > 0 ? [`-Dgreenmail.users=${users.join(',')}`] : []),
   ];
   const server = spawn('java', [...settings, '-jar', jar], { stdio: ['ignore', 'pipe', 'pipe'] });
