@@ -115,9 +115,7 @@ export const send = pgTable(
     uniqueIndex('send_idempotency').on(t.idempotencyKey).where(sql`idempotency_key is not null`),
     uniqueIndex('send_enrollment_step').on(t.enrollmentId, t.stepId).where(sql`enrollment_id is not null`),
     // One copy an address.
-    uniqueIndex('send_broadcast_address')
-      .on(t.broadcastId, t.addressId)
-      .where(sql`broadcast_id is not null`),
+    uniqueIndex('send_broadcast_address').on(t.broadcastId, t.addressId).where(sql`broadcast_id is not null`),
     index('send_unfinished_address').on(t.addressId).where(sql`state <> 'final'`),
     index('send_unfinished_prospect').on(t.prospectId).where(sql`state <> 'final'`),
     index('send_unfinished_domain')
