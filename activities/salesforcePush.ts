@@ -5,9 +5,9 @@ import { exclusively } from '../db/queries/salesforceConnection.ts';
 import {
   type FailedWrite,
   intendWrites,
-  objectsOf,
   prospectsWithoutRecord,
   recordCreatedLeads,
+  recordsToAsk,
   recordWrites,
   type TakenWrite,
 } from '../db/queries/salesforcePush.ts';
@@ -117,7 +117,7 @@ class Batch {
     if (ids.length === 0) return;
     const { db, client } = this.#deps;
     const { settings } = this.#context;
-    const objects = await objectsOf(db, ids);
+    const objects = await recordsToAsk(db, ids, this.#context.rules);
     const records: SalesforceRecord[] = [];
     for (const object of SALESFORCE_OBJECTS) {
       const among = ids.filter((id) => objects.get(id) === object);
@@ -129,7 +129,7 @@ class Batch {
       records.push(...rows.map((row) => readRecord(object, settings.mappings, row)));
     }
     const met = new Set(records.map((record) => record.id));
-    this.#gone.push(...ids.filter((id) => !met.has(id)));
+    this.#gone.push(...[...objects.keys()].filter((id) => !met.has(id)));
     const { outgoing } = await applyRecords(this.#context, this.#now, records, false);
     await this.#write(outgoing);
   }

@@ -1,12 +1,13 @@
 import type { ErrorKind } from '../../domain/salesforce/errorKind.ts';
-import type { KnownBase } from '../../domain/salesforce/plan.ts';
+import { hasChanged, type KnownBase, type SyncRules } from '../../domain/salesforce/plan.ts';
 import type { SalesforceObject } from '../../domain/salesforce/words.ts';
 import { type Database, plain, type Session, type Transaction } from '../connection.ts';
 import { PROSPECT_COLUMNS, type Prospect, toProspect } from './prospectRows.ts';
 import { addFailures, clearFailures } from './salesforceFailures.ts';
 import { finishPushes, putOffPushes, type QueuedPush, queuePushes } from './salesforceQueue.ts';
+import { ourSide, World } from './salesforceWorld.ts';
 
-const OBJECTS = plain('select id, object from salesforce_record where id = any($1::text[])');
+const FAILED = plain('select key from salesforce_failure where key = any($1::text[])');
 const INTEND = plain(`
   update salesforce_record r set written = w.written
   from jsonb_to_recordset($1::jsonb) as w(id text, written jsonb) where r.id = w.id`);
@@ -25,10 +26,28 @@ const PROSPECTS_WITHOUT_RECORD = plain(`
     and not exists (select from salesforce_record r where r.state = 'active'
       and (r.prospect_id = p.id or r.address_id = p.address_id)) order by p.id limit $2`);
 
-/** Which objects records are of; those that are not known are left out. */
-export async function objectsOf(on: Session, ids: readonly string[]): Promise<Map<string, SalesforceObject>> {
-  const rows = await on.query<{ id: string; object: SalesforceObject }>(OBJECTS, [ids]);
-  return new Map(rows.map((row) => [row.id, row.object]));
+/**
+ * Those of the records that have something to be pushed, or that something is not settled of. An entry of the queue says
+ * only that a prospect or an address has changed; what of it matters to Salesforce is known from the base, without asking.
+ */
+export async function recordsToAsk(
+  on: Session,
+  ids: readonly string[],
+  rules: SyncRules,
+): Promise<Map<string, SalesforceObject>> {
+  const [world, failed] = await Promise.all([
+    World.readKnown(on, ids),
+    on.query<{ key: string }>(FAILED, [ids]),
+  ]);
+  const unsettled = new Set(failed.map((row) => row.key));
+  const asked = [...world.known.values()].filter((known) => {
+    if (unsettled.has(known.id) || known.state !== 'active' || known.written !== null) return true;
+    const here = world.prospectAt(known.addressId);
+    if ((here?.id ?? null) !== known.prospectId) return true;
+    const ours = ourSide(world, known.addressId, here);
+    return hasChanged(known.object, known.base, known.syncedAt.getTime(), ours, rules);
+  });
+  return new Map(asked.map((known) => [known.id, known.object]));
 }
 
 /** Writes down what is about to be written, so that it is known when it comes back though the answer was lost. */

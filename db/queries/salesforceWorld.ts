@@ -97,24 +97,40 @@ export class World {
     records: readonly SalesforceRecord[],
   ): Promise<World> {
     const [known, addressIds] = await Promise.all([
-      on.query<KnownRecord & Record<string, unknown>>(KNOWN, [records.map((record) => record.id)]),
+      readKnown(
+        on,
+        records.map((record) => record.id),
+      ),
       findAddresses(
         on,
         hasher,
         records.flatMap((record) => record.address ?? []),
       ),
     ]);
+    const world = await World.#around(on, known, addressIds);
+    for (const record of records) if (record.state === 'active') world.meet(record);
+    return world;
+  }
+
+  /** What there is to some records that are not read anew. */
+  static async readKnown(on: Session, ids: readonly string[]): Promise<World> {
+    return World.#around(on, await readKnown(on, ids), new Map());
+  }
+
+  static async #around(
+    on: Session,
+    known: readonly KnownRecord[],
+    addressIds: ReadonlyMap<string, string>,
+  ): Promise<World> {
     const met = [...new Set([...addressIds.values(), ...known.flatMap((each) => each.addressId ?? [])])];
     const linked = known.flatMap((each) => each.prospectId ?? []);
     const prospects = (await on.query(PROSPECTS, [met, linked])).map(toProspect);
     const all = [...new Set([...met, ...prospects.map((each) => each.addressId)])];
-    const [reasons, others] = await Promise.all([
+    const [reasons, records] = await Promise.all([
       readReasons(on, all),
       on.query<RecordOfPerson & Record<string, unknown>>(RECORDS, [all, prospects.map((each) => each.id)]),
     ]);
-    const world = new World({ known, prospects, addressIds, reasons, records: others });
-    for (const record of records) if (record.state === 'active') world.meet(record);
-    return world;
+    return new World({ known, prospects, addressIds, reasons, records });
   }
 
   /** Id of an address, or what stands for it where Heed never met it; `null` where there is none. */
@@ -178,6 +194,10 @@ export class World {
     ];
     return { prospectIds: [...this.prospects.keys()], addressIds: [...new Set(addressIds)] };
   }
+}
+
+function readKnown(on: Session, ids: readonly string[]): Promise<KnownRecord[]> {
+  return on.query<KnownRecord & Record<string, unknown>>(KNOWN, [ids]);
 }
 
 async function readReasons(on: Session, addressIds: readonly string[]): Promise<Map<string, AddressReasons>> {

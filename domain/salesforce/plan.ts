@@ -163,6 +163,10 @@ function markOf(record: SalesforceRecord, salesforceField: string, rules: SyncRu
   return 'problem' in read ? null : rules.hash(read.value);
 }
 
+function ourValue({ fields, custom }: NonNullable<OurSide['prospect']>, field: string): CustomValue | null {
+  return isStandard(field) ? fields[field] : (custom[field.slice('custom.'.length)] ?? null);
+}
+
 interface MappedPlan {
   readonly fields: StandardValues;
   readonly custom: Record<string, CustomValue | null>;
@@ -187,9 +191,7 @@ function planFields(
       continue;
     }
     const theirs = read.value;
-    const ours = isStandard(field)
-      ? prospect.fields[field]
-      : (prospect.custom[field.slice('custom.'.length)] ?? null);
+    const ours = ourValue(prospect, field);
     const before = base[salesforceField];
     const resolved = resolveValue<CustomValue>({
       direction,
@@ -208,6 +210,27 @@ function planFields(
     else base[salesforceField] = rules.hash(direction === 'to_salesforce' ? resolved.ours : theirs);
   }
   return { ...plan, base };
+}
+
+/**
+ * Whether our side has changed since the base, in anything that goes to Salesforce: only then is there something to push,
+ * and a reason to ask for the record.
+ */
+export function hasChanged(
+  object: SalesforceObject,
+  base: KnownBase,
+  syncedAt: number,
+  ours: OurSide,
+  rules: SyncRules,
+): boolean {
+  if (base.optOut !== ours.optedOut || ours.optedOutAt > syncedAt) return true;
+  if (base.bounced !== (ours.bounce !== null)) return true;
+  const { prospect } = ours;
+  if (prospect === null) return false;
+  return rules.mappings.some(({ object: of, salesforceField, field, direction }) => {
+    if (of !== object || direction === 'from_salesforce') return false;
+    return base.fields?.[salesforceField] !== rules.hash(ourValue(prospect, field));
+  });
 }
 
 /** Whether nothing is to be changed on either side. */

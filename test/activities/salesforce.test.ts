@@ -240,6 +240,17 @@ describe('changes', () => {
     expect(await account.db.query(plain('select count(*) from audit_entry'))).toEqual(audited);
   });
 
+  test('a change that does not go to Salesforce asks nothing of it', async () => {
+    await account.db.transaction((tx) =>
+      updateProspect(tx, account.hasher, ORIGIN, new Date(), prospectId, null, {
+        fields: { city: 'London' },
+      }),
+    );
+    expect(await account.db.query(plain('select key from salesforce_push'))).toEqual([{ key: id }]);
+    expect(await requestsOf(() => synced.push())).toBe(0);
+    expect(await account.db.query(plain('select key from salesforce_push'))).toEqual([]);
+  });
+
   test('a write whose answer was lost is no change of Salesforce', async () => {
     await synced.flag(prospectId, { emailOptOut: true });
     synced.simulator.traffic.add({ kind: 'drop_after', times: 1, path: 'composite' });
@@ -444,6 +455,20 @@ describe('trouble', () => {
     await synced.settle();
     expect(lead(id).Title).toBe('Boss');
     expect(await failures()).toEqual([]);
+  });
+
+  test('a duplicate rule that blocks a new address is told, and the opt-out goes all the same', async () => {
+    synced.record('Contact', 'augusta@example.com');
+    org().duplicateRule = 'block';
+    await account.db.transaction((tx) =>
+      updateProspect(tx, account.hasher, ORIGIN, new Date(), prospectId, null, {
+        address: parsed('augusta@example.com'),
+        emailOptOut: true,
+      }),
+    );
+    await synced.push();
+    expect(lead(id)).toMatchObject({ Email: 'ada@example.com', HasOptedOutOfEmail: true });
+    expect(await failures()).toMatchObject([{ key: id, kind: 'duplicate', code: 'DUPLICATES_DETECTED' }]);
   });
 
   test('a hidden field stops the sync with field, object and permission, and nothing is taken for "not opted out"', async () => {
