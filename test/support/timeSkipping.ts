@@ -1,7 +1,7 @@
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { inject } from 'vitest';
 
-const TRIES = 6;
+const TRIES = 12;
 
 /** A server whose time skips, of one's own. The SDK gives it five seconds to come up, too few on a busy machine. */
 export async function startTimeSkipping(): Promise<TestWorkflowEnvironment> {
