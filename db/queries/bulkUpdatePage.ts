@@ -11,8 +11,8 @@ import { standardColumn } from './prospectRows.ts';
 import { addSuppressionsLocked, removeSuppressionsLocked } from './suppressions.ts';
 
 /**
- * Rows a transaction. Who else wants one of them waits for the whole page, which is a tenth of a second of an idle
- * database: docs/performance.md has the measurements.
+ * Rows a transaction. Who else wants one of them waits for the rest of the page: a third of a second at the most on a busy
+ * machine (docs/performance.md).
  */
 export const PAGE_ROWS = 500;
 
