@@ -24,6 +24,8 @@ import { type SalesforceDeps, withSalesforce } from './salesforceAccess.ts';
  * transaction runs, and one that is long is seen only once it has ended. Milliseconds.
  */
 const OVERLAP_MS = 2 * 60_000;
+/** Of SystemModstamp. */
+const RESOLUTION_MS = 1_000;
 const SAMPLES = 200;
 const NO_ID = '00000000-0000-0000-0000-000000000000';
 
@@ -154,8 +156,8 @@ async function changesFrom(
   const cursor = (await readCursor(deps.db, object))!;
   // What is older than this has been read again by now, after every transaction that could have been late.
   const isSettled = now.getTime() - cursor.movedAt.getTime() > 2 * OVERLAP_MS;
-  const behind = isSettled ? 0 : OVERLAP_MS;
-  return { modstamp: new Date(Math.max(0, cursor.modstamp.getTime() - behind)), afterId: null };
+  const from = cursor.modstamp.getTime() + (isSettled ? RESOLUTION_MS : -OVERLAP_MS);
+  return { modstamp: new Date(Math.max(0, from)), afterId: null };
 }
 
 /** Behind the last record of the page; the next object where the page was the last of its own. */

@@ -51,7 +51,8 @@ const KNOWN = plain(`
 // In two halves, each with an index of its own.
 const PROSPECTS = plain(`
   select ${PROSPECT_COLUMNS} from prospect p where p.address_id = any($1::uuid[]) and p.deleted_at is null
-  union select ${PROSPECT_COLUMNS} from prospect p where p.id = any($2::uuid[]) and p.deleted_at is null`);
+  union all select ${PROSPECT_COLUMNS} from prospect p where p.id = any($2::uuid[]) and p.deleted_at is null
+    and p.address_id <> all($1::uuid[])`);
 const REASONS = plain(`
   select address_id, reason, way, note, created_at from suppression
   where address_id = any($1::uuid[]) and list_id is null and reason in ('opt_out', 'bounced')`);
