@@ -60,6 +60,8 @@ export function openDatabase(url: string, options: { max: number; applicationNam
     // Long enough for a server that restarts, short enough for a request that waits on it.
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 60_000,
+    // A frozen process must not keep the locks of a transaction that it was in; longer than the calls to Temporal within one.
+    idle_in_transaction_session_timeout: 30_000,
     keepAlive: true,
   });
   // A connection that breaks while idle is replaced by the pool; the next query meets the trouble, if there still is any.

@@ -1,5 +1,5 @@
 import { type Database, plain } from '../connection.ts';
-import type { OwnedSend } from './broadcastGate.ts';
+import { byIndex, type OwnedSend } from './broadcastGate.ts';
 import type { AttemptEnd } from './outcome.ts';
 
 /** A message that was accepted. */
@@ -41,15 +41,20 @@ export async function recordDeliveries(
 ): Promise<Set<string>> {
   // In the order of their ids, as everybody locks sends.
   const all = deliveries.toSorted((a, b) => (a.sendId < b.sendId ? -1 : 1));
-  const rows = await db.query<{ send_id: string }>(DELIVERED, [
-    all.map((one) => one.sendId),
-    all.map((one) => one.attempt.number),
-    all.map((one) => one.attempt.epoch),
-    all.map((one) => one.end.replyCode),
-    all.map((one) => one.end.enhancedCode),
-    all.map((one) => one.end.replyText),
-    all.map((one) => one.end.remoteHost),
-    now,
-  ]);
-  return new Set(rows.map((row) => row.send_id));
+  return db.transaction(async (tx) => {
+    const [, rows] = await Promise.all([
+      byIndex(tx),
+      tx.query<{ send_id: string }>(DELIVERED, [
+        all.map((one) => one.sendId),
+        all.map((one) => one.attempt.number),
+        all.map((one) => one.attempt.epoch),
+        all.map((one) => one.end.replyCode),
+        all.map((one) => one.end.enhancedCode),
+        all.map((one) => one.end.replyText),
+        all.map((one) => one.end.remoteHost),
+        now,
+      ]),
+    ]);
+    return new Set(rows.map((row) => row.send_id));
+  });
 }
