@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { childEnvironment } from '../../config/config.ts';
 import { plain } from '../../db/connection.ts';
+import { previewBulkUpdate } from '../../db/queries/bulkUpdateRows.ts';
 import { createBulkUpdate, readBulkUpdate } from '../../db/queries/bulkUpdates.ts';
 import { lockProspects } from '../../db/queries/locks.ts';
 import { startBenchEnvironment } from './environment.ts';
@@ -53,6 +54,8 @@ try {
   const worker = await startWorker();
   stopping.unshift(worker.stop);
   const idle = worker.peakMegabytes();
+  const asked = { criteria: { all: [] }, field: 'emailOptOut', value: true, undoes: null } as const;
+  const previewSeconds = await timed(() => previewBulkUpdate(db, asked, new Date()));
   const field = await carryOut('city', 'Bonn', worker);
   const flag = await carryOut('emailOptOut', true, worker);
   await db.query(plain('vacuum'));
@@ -68,6 +71,7 @@ try {
     flagRowsPerSecond: flag.rowsPerSecond,
     bareUpdateRowsPerSecond: Math.round(rows / bareSeconds),
     flagToBareUpdate: Number(flagToBare.toFixed(3)),
+    previewSeconds: Number(previewSeconds.toFixed(1)),
     decideSeconds: field.decideSeconds,
     longestWaitMilliseconds: Math.max(field.longestWait, flag.longestWait),
     workerIdlePeakRssMegabytes: idle,
