@@ -25,12 +25,7 @@ export const WAYS = [
 export type Way = (typeof WAYS)[number];
 
 /** Ways by which the recipients themselves say no: nobody else takes that back in bulk. */
-export const OWN_WAYS = [
-  'unsubscribe_link',
-  'one_click',
-  'unsubscribe_mail',
-  'complaint',
-] as const satisfies readonly Way[];
+export const OWN_WAYS: readonly Way[] = ['unsubscribe_link', 'one_click', 'unsubscribe_mail', 'complaint'];
 
 /** Who changes something, by which way and why; every change takes one and the audit trail keeps it. */
 export interface Origin {
