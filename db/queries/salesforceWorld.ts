@@ -2,7 +2,7 @@ import type { ParsedAddress } from '../../domain/address.ts';
 import type { KnownBase, OurSide, SyncRules } from '../../domain/salesforce/plan.ts';
 import type { SalesforceRecord } from '../../domain/salesforce/record.ts';
 import type { RecordState, SalesforceObject } from '../../domain/salesforce/words.ts';
-import type { Way } from '../../domain/words.ts';
+import { OWN_WAYS, type Way } from '../../domain/words.ts';
 import { plain, type Session } from '../connection.ts';
 import { type AddressHasher, findAddresses } from './addresses.ts';
 import { readCustomFields } from './customFields.ts';
@@ -37,13 +37,6 @@ interface RecordOfPerson {
 }
 
 const NO_REASONS: AddressReasons = { optOut: null, bounce: null };
-/** Ways by which the person said no. */
-const PERSONAL_WAYS: ReadonlySet<Way> = new Set([
-  'unsubscribe_link',
-  'one_click',
-  'unsubscribe_mail',
-  'complaint',
-]);
 
 const KNOWN = plain(`
   select id, object, state, address_id as "addressId", prospect_id as "prospectId", base, written,
@@ -215,7 +208,7 @@ async function readReasons(on: Session, addressIds: readonly string[]): Promise<
     reasons.set(
       row.address_id,
       row.reason === 'opt_out'
-        ? { ...before, optOut: { at: row.created_at, byPerson: PERSONAL_WAYS.has(row.way) } }
+        ? { ...before, optOut: { at: row.created_at, byPerson: OWN_WAYS.some((way) => way === row.way) } }
         : { ...before, bounce: { reason: row.note, at: row.created_at } },
     );
   }

@@ -140,6 +140,8 @@ const oursOptOut = fc.tuple(person, fc.boolean(), fc.boolean()).map(([who, value
     const one = people[who]!;
     const before = (await synced.flagsOf(one.prospectId)).emailOptOut;
     await synced.flag(one.prospectId, { emailOptOut: value }, byLink ? LINK : ORIGIN);
+    // Who says it again by link makes it their own.
+    if (value && byLink) one.saidByLink = true;
     if (before === value) return;
     one.lastSaid = value;
     one.saidByLink = value && byLink;

@@ -186,6 +186,16 @@ describe('changes', () => {
     expect((await synced.flagsOf(prospectId)).emailOptOut).toBe(false);
   });
 
+  test('who says no by link though Salesforce said it before, has said it', async () => {
+    org().update('Lead', id, { HasOptedOutOfEmail: true });
+    await synced.settle();
+    await synced.flag(prospectId, { emailOptOut: true }, LINK);
+    org().update('Lead', id, { HasOptedOutOfEmail: false });
+    await synced.settle();
+    expect((await synced.flagsOf(prospectId)).emailOptOut).toBe(true);
+    expect(lead(id).HasOptedOutOfEmail).toBe(true);
+  });
+
   test('both changed: the opt-out wins', async () => {
     await synced.flag(prospectId, { emailOptOut: true });
     await synced.settle();
