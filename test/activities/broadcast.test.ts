@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type LaneEnd, workThroughPages } from '../../activities/broadcast/pages.ts';
 import { clockFrom } from '../../activities/clock.ts';
@@ -7,8 +8,10 @@ import { plain } from '../../db/connection.ts';
 import { setFlags } from '../../db/queries/flags.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
 import { listOf, readyBroadcast, sendsOf } from '../support/broadcasting.ts';
+import { freePort } from '../support/freePort.ts';
 import { type MailServer, startMailServer } from '../support/mailServer.ts';
 import { testMailer } from '../support/sending.ts';
+import { startStoppingMailServer } from '../support/stoppingMailServer.ts';
 import { testUnsubscribing } from '../support/unsubscribing.ts';
 
 /* Lanes of broadcasts against a real PostgreSQL and a real mail server. */
@@ -29,18 +32,21 @@ afterAll(async () => {
   await account?.close();
 });
 
-function lane(broadcastId: string, number = 0, signal = new AbortController().signal): Promise<LaneEnd> {
+function lane(
+  broadcastId: string,
+  { by = mailer, conversations = 5 }: { by?: Mailer; conversations?: number } = {},
+): Promise<LaneEnd> {
   return workThroughPages(
     {
       db: account.db,
-      mailer,
+      mailer: by,
       composer: createEmailComposer(testUnsubscribing),
       messageIdDomain: 'heed.test',
-      conversations: 5,
+      conversations,
       clock: clockFrom(Date.now()),
     },
-    { broadcastId, lane: number, milliseconds: 60_000 },
-    signal,
+    { broadcastId, lane: 0, milliseconds: 60_000 },
+    new AbortController().signal,
   );
 }
 
@@ -141,5 +147,51 @@ describe('pages of a broadcast', () => {
       [emails],
     );
     expect(bounced!.count).toBe(2);
+  });
+
+  it('I1: a decision older than two seconds is not used: who opted out meanwhile is refused, the others are gated anew', async () => {
+    const slow = await startStoppingMailServer();
+    const one = testMailer(slow.port);
+    try {
+      const emails = addresses(4);
+      const { listId, prospectIds } = await listOf(account, emails);
+      const broadcastId = await readyBroadcast(account, listId);
+      const stop = slow.stop(emails[0]!, 'rcpt');
+      const running = lane(broadcastId, { by: one, conversations: 1 });
+      await stop.reached;
+      // The second is gated together with the first, and waits behind it.
+      expect((await sendsOf(account, broadcastId)).map(({ recipient }) => recipient)).toContain(emails[1]);
+      await account.db.transaction((tx) =>
+        setFlags(tx, ORIGIN, new Date(), prospectIds[1]!, { emailOptOut: true }),
+      );
+      await delay(2_500);
+      stop.release();
+      expect(await running).toEqual({ kind: 'none' });
+      const sends = await sendsOf(account, broadcastId);
+      expect(sends.map(({ outcome }) => outcome)).toEqual([
+        'delivered',
+        'suppressed',
+        'delivered',
+        'delivered',
+      ]);
+      expect(slow.triesOf(emails[1]!)).toBe(0);
+      expect(sends[1]!.attempts).toEqual([{ number: 1, epoch: 2, state: 'finished', outcome: 'refused' }]);
+      for (const email of [emails[0]!, emails[2]!, emails[3]!]) expect(slow.triesOf(email)).toBe(1);
+    } finally {
+      await one.close();
+      await slow.close();
+    }
+  }, 60_000);
+
+  it('waits where its only way out is closed, gates nobody for nothing, and goes on when it opens', async () => {
+    const emails = addresses(700);
+    const { listId } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId);
+    const nowhere = testMailer(await freePort());
+    expect(await lane(broadcastId, { by: nowhere })).toMatchObject({ kind: 'wait' });
+    expect(await sendsOf(account, broadcastId)).toEqual([]);
+    await nowhere.close();
+    expect(await lane(broadcastId)).toEqual({ kind: 'none' });
+    expect(acceptedOf(emails)).toEqual([...emails].sort());
   });
 });
