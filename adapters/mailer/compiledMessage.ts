@@ -109,20 +109,33 @@ function withLink(part: 'html' | 'text', { texts, slots }: SlottedTemplate): Slo
   const marks = slots.map((slot, index) => (slot.isUnsubscribeUrl ? url : `\ue000${index}\ue001`));
   if (texts.some((text) => text.includes(url) || /[\ue000\ue001]/.test(text))) return null;
   const joined = texts.map((text, index) => text + (marks[index] ?? '')).join('');
-  if (part === 'text') {
-    const written = slots.some((slot) => slot.isUnsubscribeUrl);
-    // Below the text, whose end is trimmed: that has to be its own.
-    if (!written && texts.at(-1)!.trim() === '') return null;
-  } else if (slots.some((slot, index) => slot.isUnsubscribeUrl && !texts[index]!.includes('<'))) {
-    return null;
-  }
+  const isWritten = slots.some((slot) => slot.isUnsubscribeUrl);
+  // The link comes below the text, whose end is trimmed: that may be a value's.
+  const endsWithValue = part === 'text' && !isWritten && texts.at(-1)!.trim() === '';
+  if (endsWithValue && slots.length === 0) return null;
+  const isToldByText = (slot: Slot, index: number) => !slot.isUnsubscribeUrl || texts[index]!.includes('<');
+  if (part === 'html' && !slots.every(isToldByText)) return null;
+  const slotAt = (index: number) =>
+    endsWithValue && index === slots.length - 1 ? trimmed(slots[index]!) : slots[index]!;
   const linked = part === 'html' ? withHtmlLink(joined, url) : withTextLink(joined, url);
   const pieces = linked.split(/(https:\/\/link\.invalid\/a3f1c2|\ue000\d+\ue001)/);
   return {
     texts: pieces.filter((_, index) => index % 2 === 0),
     slots: pieces
       .filter((_, index) => index % 2 === 1)
-      .map((mark) => (mark === url ? LINK[part] : slots[Number(mark.slice(1, -1))]!)),
+      .map((mark) => (mark === url ? LINK[part] : slotAt(Number(mark.slice(1, -1))))),
+  };
+}
+
+/** A value at the end of a text; where nothing of it is left, what stands before it would have to be trimmed. */
+function trimmed(slot: Slot): Slot {
+  return {
+    isUnsubscribeUrl: false,
+    render(values, unsubscribeUrl) {
+      const value = slot.render(values, unsubscribeUrl).trimEnd();
+      if (value === '') throw new Error('the text has another end');
+      return value;
+    },
   };
 }
 

@@ -177,6 +177,7 @@ describe('the compiled composer', () => {
   });
 
   it.each([
+    ['a text that ends with a value', { text: 'Dear {{ prospect.city }} \n' }],
     ['text alone', { text: 'Hello {{ prospect.first_name }}!' }],
     [
       'a link of its own',
@@ -204,7 +205,7 @@ describe('the compiled composer', () => {
   it.each([
     ['a condition', { text: '{% if prospect.city %}x{% endif %}' }],
     ['a loop', { text: '{% for i in (1..3) %}x{% endfor %}' }],
-    ['a text that ends with a value and has no link of its own', { text: 'Dear {{ prospect.city }}' }],
+    ['a text that ends with nothing', { text: 'Dear {{ prospect.city }} \n' }],
     ['no text of its own', { text: null, html: '<p>x</p>' }],
     ['a sender of another alphabet', { fromAddress: 'news@müller.example' }],
   ])('leaves %s to the plain way', async (_, content) => {
