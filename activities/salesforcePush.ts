@@ -130,6 +130,7 @@ class Batch {
     }
     const met = new Set(records.map((record) => record.id));
     this.#gone.push(...[...objects.keys()].filter((id) => !met.has(id)));
+    await this.#stillHeld();
     const { outgoing } = await applyRecords(this.#context, this.#now, records, false);
     await this.#write(outgoing);
   }

@@ -80,9 +80,11 @@ async function carryThrough(
     await betweenPages();
     const before = deps.client.requests();
     const current: RunPlace = place;
-    const next = await exclusively(deps.db, async () => {
+    const next = await exclusively(deps.db, async (stillHeld) => {
       const now = clock();
       const records = await readPage(deps, context, run, current, now);
+      // What was read without the lock may be older than a write of ours.
+      await stillHeld();
       const reconciled =
         run.mode === 'dry_run'
           ? await previewRecords(context, now, records)

@@ -563,3 +563,29 @@ describe('trouble', () => {
     });
   });
 });
+
+test('a page that was read is not applied once the lock that keeps writes away is lost', async () => {
+  synced.record('Lead', 'ada@example.com', { HasOptedOutOfEmail: true });
+  const { client } = synced.deps;
+  const { query } = client;
+  let asked = 0;
+  Object.assign(client, {
+    query: async (...args: Parameters<typeof query>) => {
+      const rows = await query(...args);
+      asked += 1;
+      // The page, after the two that look for the newest change: its reader was frozen for too long.
+      if (asked === 3) await account.db.query(plain(LOSE_LOCK));
+      return rows;
+    },
+  });
+  await expect(synced.run('full')).rejects.toThrow();
+  expect(await suppressions('ada@example.com')).toEqual([]);
+  const { run } = await synced.run('full');
+  expect(run.state).toBe('done');
+  expect(await suppressions('ada@example.com')).toEqual(['opt_out']);
+});
+
+/** Ends the connections that hold an advisory lock, as PostgreSQL does with one that idles in a transaction. */
+const LOSE_LOCK = `
+  select pg_terminate_backend(l.pid) from pg_locks l
+  where l.locktype = 'advisory' and l.database = (select oid from pg_database where datname = current_database())`;
