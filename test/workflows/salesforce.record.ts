@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { setFlags } from '../../db/queries/flags.ts';
+import { listRuns } from '../../db/queries/salesforceRuns.ts';
 import { allowSalesforceSync } from '../../db/queries/salesforceSettings.ts';
 import { SALESFORCE_PUSH_ID, TASK_QUEUES } from '../../domain/processes.ts';
 import {
@@ -13,6 +14,7 @@ import { keepHistory } from '../support/histories.ts';
 import { connectToTemporal, type RealTemporal } from '../support/realTemporal.ts';
 import { clientOf } from '../support/salesforce.ts';
 import { type Sending, startSending } from '../support/sending.ts';
+import { until } from '../support/until.ts';
 
 /* Records one history of every path through the workflows of the sync from the real server. */
 
@@ -95,4 +97,18 @@ it('salesforcePush: a locked row is tried again, and something else was queued m
   await flag(true);
   await push();
   await keepHistory(handle, 'salesforcePush', 'tried-again');
+});
+
+it('salesforceReconciliation: cancelled', async () => {
+  await account.db.transaction((tx) => allowSalesforceSync(tx, ORIGIN, new Date()));
+  // Several pages' worth of time.
+  simulator.traffic.latencyMs = 4_000;
+  const handle = await reconcile('full');
+  await until('it runs', async () => (await listRuns(account.db, 'full', null, 1))[0]?.state === 'running');
+  await handle.cancel();
+  const cancelled = Object.create(handle, { result: { value: () => handle.result().catch(() => {}) } });
+  await keepHistory(cancelled, 'salesforceReconciliation', 'cancelled');
+  simulator.traffic.latencyMs = 0;
+  const [run] = await listRuns(account.db, 'full', null, 1);
+  expect(run).toMatchObject({ state: 'failed', failure: 'It was cancelled.' });
 });
