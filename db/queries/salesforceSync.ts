@@ -250,9 +250,15 @@ function isInStep(side: Side, { rules, settings }: SyncContext, world: World): b
   if (record.address === null) return !(record.addressUnreadable && record.optedOut);
   if (known.written !== null || known.optedOut !== record.optedOut || side.movesOut || side.moveTo !== null)
     return false;
-  if (side.prospect === null && settings.prospectsFrom.includes(record.object)) return false;
+  if (becomesProspect(side, settings, world)) return false;
   const { plan } = planOf(world, side, rules);
   return isQuiet(plan) && plan.problems.length === 0 && isSameBase(plan.base, known.base);
+}
+
+/** Where the account wants that, nobody has the address, and nobody with it was erased: the sync brings nobody back. */
+function becomesProspect(side: Side, settings: SalesforceSettings, world: World): boolean {
+  if (side.prospect !== null || side.inheritsOptOut || world.isErased(side.addressId)) return false;
+  return settings.prospectsFrom.includes(side.record.object);
 }
 
 function standingOf(record: SalesforceRecord): RecordState {
@@ -338,11 +344,9 @@ class Change {
     else this.#active(this.#withProspect(side));
   }
 
-  /** A record whose address nobody has becomes a prospect, where the account wants that. */
   #withProspect(side: Side): Side {
     const { record, addressId } = side;
-    const wanted = this.#context.settings.prospectsFrom.includes(record.object);
-    if (!wanted || side.prospect !== null || side.inheritsOptOut) return side;
+    if (!becomesProspect(side, this.#context.settings, this.#world)) return side;
     const { optOut, bounce } = this.#world.reasonsOf(addressId);
     const prospect: Prospect = {
       ...emptyProspect(uuidv7()),

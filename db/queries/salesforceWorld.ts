@@ -49,6 +49,7 @@ const PROSPECTS = plain(`
 const REASONS = plain(`
   select address_id, reason, way, note, created_at from suppression
   where address_id = any($1::uuid[]) and list_id is null and reason in ('opt_out', 'bounced')`);
+const ERASED = plain('select id from address where id = any($1::uuid[]) and email is null');
 const RECORDS = plain(`
   select id, address_id as "addressId", prospect_id as "prospectId", opted_out as "optedOut"
   from salesforce_record where state = 'active' and address_id = any($1::uuid[])
@@ -65,6 +66,7 @@ export class World {
   readonly #addressIds: ReadonlyMap<string, string>;
   readonly #reasons: Map<string, AddressReasons>;
   readonly #prospectAt: Map<string, string>;
+  readonly #erased: ReadonlySet<string>;
   readonly #records = new Map<string, RecordOfPerson>();
   /** Ids of active records by address and by prospect. */
   readonly #recordsBy = new Map<string, Set<string>>();
@@ -75,7 +77,9 @@ export class World {
     addressIds: ReadonlyMap<string, string>;
     reasons: Map<string, AddressReasons>;
     records: readonly RecordOfPerson[];
+    erased: readonly string[];
   }) {
+    this.#erased = new Set(parts.erased);
     this.known = new Map(parts.known.map((each) => [each.id, each]));
     this.prospects = new Map(parts.prospects.map((each) => [each.id, each]));
     this.#prospectAt = new Map(parts.prospects.map((each) => [each.addressId, each.id]));
@@ -120,17 +124,23 @@ export class World {
     const linked = known.flatMap((each) => each.prospectId ?? []);
     const prospects = (await on.query(PROSPECTS, [met, linked])).map(toProspect);
     const all = [...new Set([...met, ...prospects.map((each) => each.addressId)])];
-    const [reasons, records] = await Promise.all([
+    const [reasons, erased, records] = await Promise.all([
       readReasons(on, all),
+      on.query<{ id: string }>(ERASED, [all]),
       on.query<RecordOfPerson & Record<string, unknown>>(RECORDS, [all, prospects.map((each) => each.id)]),
     ]);
-    return new World({ known, prospects, addressIds, reasons, records });
+    return new World({ known, prospects, addressIds, reasons, records, erased: erased.map((row) => row.id) });
   }
 
   /** Id of an address, or what stands for it where Heed never met it; `null` where there is none. */
   addressIdOf(address: ParsedAddress | null): string | null {
     if (address === null) return null;
     return this.#addressIds.get(address.comparisonForm) ?? `new ${address.comparisonForm}`;
+  }
+
+  /** Whether the person who had it was erased, and nobody has come with it since. */
+  isErased(addressId: string | null): boolean {
+    return this.#erased.has(addressId ?? '');
   }
 
   prospectAt(addressId: string | null): Prospect | null {

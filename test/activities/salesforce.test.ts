@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { plain } from '../../db/connection.ts';
+import { eraseProspect } from '../../db/queries/prospectErase.ts';
 import { updateProspect } from '../../db/queries/prospects.ts';
 import { readSalesforceConnection } from '../../db/queries/salesforceConnection.ts';
 import { listFailures } from '../../db/queries/salesforceFailures.ts';
@@ -394,6 +395,25 @@ describe('who becomes what', () => {
     expect(
       await account.db.query(plain('select email, first_name, last_name, email_opt_out from prospect')),
     ).toEqual([{ email: 'ada@example.com', first_name: 'Ada', last_name: 'Lovelace', email_opt_out: true }]);
+  });
+
+  test('I6: who was erased does not come back with their record, and stays suppressed', async () => {
+    await account.db.transaction((tx) =>
+      changeSalesforceSettings(tx, ORIGIN, new Date(), { prospectsFrom: ['Lead'] }),
+    );
+    const id = synced.record('Lead', 'ada@example.com', { FirstName: 'Ada', HasOptedOutOfEmail: true });
+    await synced.run('full');
+    const [prospect] = await account.db.query<{ id: string }>(plain('select id from prospect'));
+    await account.db.transaction((tx) => eraseProspect(tx, ORIGIN, new Date(), prospect!.id));
+    org().update('Lead', id, { Title: 'Countess' });
+    await synced.settle();
+    await synced.run('full');
+    expect(await account.db.query(plain('select id from prospect where deleted_at is null'))).toEqual([]);
+    expect(await account.db.query(plain('select email from address'))).toEqual([{ email: null }]);
+    expect(await account.db.query(plain('select reason from suppression'))).toEqual([{ reason: 'opt_out' }]);
+    expect(JSON.stringify(await account.db.query(plain('select * from salesforce_record')))).not.toMatch(
+      /ada@|countess|lovelace/i,
+    );
   });
 
   test('prospects become leads where the account wants it, once', async () => {
