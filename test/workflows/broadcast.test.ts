@@ -5,7 +5,7 @@ import { plain } from '../../db/connection.ts';
 import { changeBroadcast, readBroadcast } from '../../db/queries/broadcasts.ts';
 import { setFlags } from '../../db/queries/flags.ts';
 import type { BroadcastCommand } from '../../domain/broadcast/words.ts';
-import { emailSendId, broadcastId as workflowIdOf } from '../../domain/processes.ts';
+import { emailSendId, TASK_QUEUES, broadcastId as workflowIdOf } from '../../domain/processes.ts';
 import { type Relay, startRelay } from '../../worker/relay.ts';
 import {
   broadcastProgress,
@@ -13,6 +13,7 @@ import {
   pauseBroadcast,
   resumeBroadcast,
 } from '../../workflows/broadcast.ts';
+import { sweep } from '../../workflows/sweep.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
 import { listOf, newBroadcast, sendsOf } from '../support/broadcasting.ts';
 import { readNothing } from '../support/inbound.ts';
@@ -189,5 +190,26 @@ describe('broadcast', () => {
     await untilState(id, 'sent');
     expect((await readBroadcast(account.db, id))!.run).toBeGreaterThan(1);
     expect(acceptedOf(emails)).toEqual([...emails].sort());
+  });
+
+  it('I7: the sweep finds one whose workflow was lost, and leaves those that run alone', async () => {
+    const lost = await draft(5);
+    const runs = await draft(5);
+    const startAt = new Date((await now()).getTime() + 3_600_000);
+    for (const { id, handle } of [lost, runs]) {
+      await command(id, 'start', startAt);
+      await until('it waits', async () => (await handle.query(broadcastProgress)).until !== null);
+    }
+    await lost.handle.terminate();
+    await account.db.query(plain('update broadcast set start_at = now() where id = $1'), [lost.id]);
+    const swept = await client.workflow.execute(sweep, {
+      workflowId: 'sweep',
+      taskQueue: TASK_QUEUES.operations,
+    });
+    expect(swept).toEqual({ restarted: 1 });
+    await untilState(lost.id, 'sent');
+    expect(acceptedOf(lost.emails)).toEqual([...lost.emails].sort());
+    expect((await readBroadcast(account.db, runs.id))!.run).toBe(1);
+    await command(runs.id, 'cancel');
   });
 });
