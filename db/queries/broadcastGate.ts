@@ -56,10 +56,11 @@ export const FIRST_ATTEMPT = 1;
 const STANDING = prepared(
   'broadcast_page_standing',
   `select b.state = 'sending' as sending, g.epoch = $3 and g.state = 'claimed' as owned,
-     setting.marketing_paused and $4 = 'marketing' as held_back, setting.transactional_passes_opt_out as passes
+     setting.transactional_passes_opt_out as passes
    from broadcast b join broadcast_page g on g.broadcast_id = b.id and g.number = $2 cross join setting
    where b.id = $1 for share of g`,
 );
+const MARKETING_PAUSED = prepared('marketing_is_paused', 'select marketing_paused as paused from setting');
 /*
  * What works on many rows is planned each time, which costs a thousandth of it: a plan that was made for small tables and
  * kept would read all of a large one.
@@ -150,14 +151,13 @@ export async function gateSlice(db: Database, slice: GateSlice): Promise<SliceDe
     const { items } = slice;
     const domains = [...new Set(items.map((item) => item.recipientDomain))];
     // Issued together: they share a round trip and still run in this order, the reads each in a statement of its own.
-    const [, , [standing], , objections, entries] = await Promise.all([
+    const [, , [standing], , objections, entries, [marketing]] = await Promise.all([
       byIndex(tx),
       shareGates(tx, slice.broadcastId),
-      tx.query<{ sending: boolean; owned: boolean; held_back: boolean; passes: boolean }>(STANDING, [
+      tx.query<{ sending: boolean; owned: boolean; passes: boolean }>(STANDING, [
         slice.broadcastId,
         slice.page.number,
         slice.page.epoch,
-        slice.kind,
       ]),
       lockPageToAttempt(tx, {
         domains,
@@ -171,11 +171,12 @@ export async function gateSlice(db: Database, slice: GateSlice): Promise<SliceDe
         items.map((item) => item.listId),
       ]),
       tx.query<{ domain: string }>(DOMAIN_ENTRIES, [parentsOf(domains)]),
+      tx.query<{ paused: boolean }>(MARKETING_PAUSED),
     ]);
     const decidedAt = performance.now();
     if (standing?.owned !== true) return { kind: 'superseded' };
     if (!standing.sending) return { kind: 'stopped' };
-    if (standing.held_back) return { kind: 'held_back' };
+    if (slice.kind === 'marketing' && marketing!.paused) return { kind: 'held_back' };
 
     const refusals = refusalsOf(slice, standing.passes, objections, entries);
     // Whose address changed since it was read is read again; nothing is decided about them now.

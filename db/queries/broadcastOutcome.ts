@@ -10,10 +10,14 @@ export interface Delivery extends OwnedSend {
 const DELIVERED = plain(`with told as (
      select * from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[])
        as t(id, number, epoch, reply_code, enhanced_code, reply_text, remote_host)
+   ), locked as materialized (
+     select id, recipient is not null as kept from send where id = any($1::uuid[]) order by id for no key update
    ), done as (
      update attempt a set state = 'finished', outcome = 'delivered', finished_at = $8, phase = 'final',
-       reply_code = t.reply_code, enhanced_code = t.enhanced_code, reply_text = t.reply_text, remote_host = t.remote_host
-     from told t
+       reply_code = t.reply_code, enhanced_code = t.enhanced_code, remote_host = t.remote_host,
+       -- A reply may name the person, who may have been erased meanwhile.
+       reply_text = case when l.kept then t.reply_text end
+     from told t join locked l using (id)
      where a.send_id = t.id and a.number = t.number and a.epoch = t.epoch and (a.state <> 'finished' or a.outcome = 'unknown')
      returning a.send_id, a.number
    ), moved as (

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
+import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
 import { createCustomField } from '../../db/queries/customFields.ts';
 import { gate } from '../../db/queries/gate.ts';
 import { recordOutcome } from '../../db/queries/outcome.ts';
@@ -167,9 +168,13 @@ describe('erasing a person', () => {
     expect(rows).toEqual(Array(3).fill({ state: 'final', outcome: 'cancelled', recipient: null }));
   });
 
-  it.each(['delivered', 'hard_bounce'] as const)(
-    'leaves nothing of what a server says afterwards of a message that was in the air: %s',
-    async (outcome) => {
+  it.each([
+    ['delivered', 'by itself'],
+    ['delivered', 'with others'],
+    ['hard_bounce', 'by itself'],
+  ] as const)(
+    'leaves nothing of what a server says afterwards of a message that was in the air: %s, recorded %s',
+    async (outcome, way) => {
       const word = `w${randomUUID().replaceAll('-', '')}`;
       const prospect = await create(`${word}@example.net`);
       const send = await account.send(prospect);
@@ -190,7 +195,8 @@ describe('erasing a person', () => {
         hintSeconds: null,
         destination: 'relay:test:25',
       };
-      await recordOutcome(account.db, send, decision.attempt, end, NOW);
+      if (way === 'by itself') await recordOutcome(account.db, send, decision.attempt, end, NOW);
+      else await recordDeliveries(account.db, NOW, [{ sendId: send.sendId, attempt: decision.attempt, end }]);
       expect(await tablesWith(word)).toEqual([]);
       const rows = await account.db.query(
         plain('select outcome, reply_text from attempt where send_id = $1'),
