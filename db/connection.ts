@@ -100,6 +100,7 @@ async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Pr
   let broken: Error | undefined;
   // Statements that were issued behind one that fails, fail too and may be heard of first: what counts is the first.
   let cause: unknown;
+  let issued: Promise<unknown> | undefined;
   const query: Session['query'] = async (statement, values) => {
     try {
       return await run(client, statement, values);
@@ -111,7 +112,9 @@ async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Pr
   const tx: Transaction = {
     inTransaction: true,
     query,
-    issue: (statement, values) => void query(statement, values).catch(() => {}),
+    issue: (statement, values) => {
+      issued = query(statement, values).catch(() => {});
+    },
   };
   try {
     // Not awaited: it travels with the first statement of the work. Its failure shows in that statement too.
@@ -120,6 +123,7 @@ async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Pr
     const result = await work(tx);
     await begun;
     const ended = await client.query('commit');
+    await issued;
     // PostgreSQL answers the commit of a failed transaction with ROLLBACK and no error.
     if (ended.command !== 'COMMIT') {
       throw cause ?? new Error('the transaction was rolled back, since a statement in it had failed');
