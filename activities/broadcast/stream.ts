@@ -1,6 +1,12 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Mailer, NoConversation, ReadyConversation } from '../../adapters/mailer/mailer.ts';
+import type {
+  Mailer,
+  NoConversation,
+  OutgoingMessage,
+  QueuedMessage,
+  ReadyConversation,
+} from '../../adapters/mailer/mailer.ts';
 import type { Database } from '../../db/connection.ts';
 import { FIRST_ATTEMPT, gateSlice, markSlice, unmark } from '../../db/queries/broadcastGate.ts';
 import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
@@ -340,51 +346,67 @@ export class Stream {
 
   /** Message after message, until nothing is left or the conversation is to be given back. */
   async #converse(conversation: ReadyConversation | NoConversation): Promise<void> {
-    for (let count = 0; count < MESSAGES_A_LEASE; ) {
-      const one = this.#marked.shift();
-      if (one === undefined) {
-        if (this.#over) return;
-        await this.#forLanes.wait();
-        continue;
-      }
-      count += 1;
+    let left = MESSAGES_A_LEASE;
+    const next = () => {
+      const one = left > 0 ? this.#marked.shift() : undefined;
+      if (one === undefined) return null;
+      left -= 1;
       this.#inTheAir += 1;
       if (this.#marked.length < this.#ready) this.#changed.ring();
-      let end: AttemptEnd | 'gate_expired';
-      try {
-        end = await this.#tryOne(one, conversation);
-        if (end === 'gate_expired') await this.#askAnew(one);
-        else this.#end(one, end);
-      } finally {
-        this.#inTheAir -= 1;
+      return one;
+    };
+    while (left > 0) {
+      if (this.#marked.length === 0) {
+        if (this.#over) return;
+        await this.#forLanes.wait();
+      } else if (conversation.ready) {
+        if (!(await this.#transmitAll(conversation, next))) return;
+      } else {
+        const one = next()!;
+        this.#end(one, endWithoutConversation({ ...conversation, verdict: conversation.verdict! }));
       }
-      // A connection that broke is of no use to the next message.
-      if (conversation.ready && typeof end === 'object' && end.rule === 'connection_broken') return;
     }
   }
 
-  async #tryOne(
-    { item, work, composed, decidedAt }: Gated,
-    conversation: ReadyConversation | NoConversation,
-  ): Promise<AttemptEnd | 'gate_expired'> {
-    if (!composed.ok) return endOfRendering(composed, conversation.destination);
-    if (!conversation.ready)
-      return endWithoutConversation({ ...conversation, verdict: conversation.verdict! });
-    const transmission = await conversation.transmit(composed.message, {
-      mayBegin: () => {
-        const passed = performance.now() - decidedAt;
-        if (passed > GATE_HOLDS_MS) return false;
-        countGateWindow(work.gateWindows, passed);
-        return true;
-      },
-      // It was marked before it came here.
-      beforeHandOver: async () => true,
+  /** @returns whether the conversation takes more */
+  async #transmitAll(conversation: ReadyConversation, next: () => Gated | null): Promise<boolean> {
+    const { destination } = conversation;
+    const askedAnew: Promise<void>[] = [];
+    const more = await conversation.transmitAll(() => {
+      for (let one = next(); one !== null; one = next()) {
+        const { composed } = one;
+        if (composed.ok) return this.#queued(one, composed.message, conversation, askedAnew);
+        this.#end(one, endOfRendering(composed, destination));
+      }
+      return null;
     });
-    if (transmission.kind === 'not_begun') return 'gate_expired';
-    return endOfTransmission(transmission, conversation, item);
+    await Promise.all(askedAnew);
+    return more;
+  }
+
+  #queued(
+    one: Gated,
+    message: OutgoingMessage,
+    conversation: ReadyConversation,
+    askedAnew: Promise<void>[],
+  ): QueuedMessage {
+    const { item, work, decidedAt } = one;
+    return {
+      message,
+      beginBefore: decidedAt + GATE_HOLDS_MS,
+      begun: (at) => countGateWindow(work.gateWindows, at - decidedAt),
+      ended: (end) => {
+        if (end.kind !== 'not_begun') return this.#end(one, endOfTransmission(end, conversation, item));
+        const asked = this.#askAnew(one);
+        // Its failure is told by whoever waits for all of them.
+        asked.catch(() => {});
+        askedAnew.push(asked);
+      },
+    };
   }
 
   #end(gated: Gated, end: AttemptEnd): void {
+    this.#inTheAir -= 1;
     this.#ended.push({ gated, end });
     this.#rateCount += 1;
     if (this.#ended.length === 1 || this.#over) this.#ring();
@@ -401,6 +423,7 @@ export class Stream {
       now: clock(),
       held: one.attempt,
     });
+    this.#inTheAir -= 1;
     this.#handingOver -= 1;
     if (decision.kind === 'open') {
       this.#gated.unshift({ ...one, attempt: decision.attempt, decidedAt: decision.decidedAt });

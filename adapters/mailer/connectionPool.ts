@@ -39,6 +39,8 @@ export interface PoolOptions {
 /** A session lent to one holder. */
 export interface Lease {
   readonly session: SmtpSession;
+  /** So many more the connection may have. */
+  readonly mostTransmissions: number;
   /** Gives it back; `transmissions` is how many the holder made. Exactly once. */
   giveBack(transmissions: number): void;
 }
@@ -228,7 +230,11 @@ export class ConnectionPool {
     if (waiter !== undefined) {
       this.#lent++;
       waiter.settle({
-        lease: { session, giveBack: (transmissions) => this.#takeBack(session, transmissions) },
+        lease: {
+          session,
+          mostTransmissions: this.#options.maxMessagesPerConnection - (this.#transmissions.get(session) ?? 0),
+          giveBack: (transmissions) => this.#takeBack(session, transmissions),
+        },
       });
       return;
     }

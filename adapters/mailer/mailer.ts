@@ -56,6 +56,17 @@ export type Transmission =
       readonly detail: string;
     };
 
+/** One of many messages that leave one behind the other; that it may be handed over was settled before. */
+export interface QueuedMessage {
+  readonly message: OutgoingMessage;
+  /** By `performance.now()`: what of it reaches the server later than that counts as not begun. */
+  readonly beginBefore: number;
+  /** Its MAIL FROM is on its way, at this time by `performance.now()` at the latest. */
+  begun(at: number): void;
+  /** How it ended; called once. */
+  ended(end: Transmission): void;
+}
+
 /** A conversation that is ready for MAIL FROM: connected, greeted, encrypted and authenticated as configured. */
 export interface ReadyConversation {
   readonly ready: true;
@@ -67,6 +78,13 @@ export interface ReadyConversation {
   readonly speaker: Speaker;
   /** One message after the other. Rejects only with what a hook threw. */
   transmit(message: OutgoingMessage, hooks: TransmissionHooks): Promise<Transmission>;
+  /**
+   * Message after message, until `next` has none or the conversation takes no more; everything that `next` gave has
+   * ended by then. Where the server allows it, the end of one message travels with the envelope of the next one.
+   *
+   * @returns whether the conversation takes more
+   */
+  transmitAll(next: () => QueuedMessage | null): Promise<boolean>;
   /** Gives the conversation back, to be used again where it can be; also when nothing was transmitted. A second call does nothing. */
   release(): void;
 }

@@ -54,7 +54,10 @@ export function createSmartHostMailer(options: SmartHostOptions): Mailer {
   };
 }
 
-function readyConversation(destination: string, { session, giveBack }: Lease): ReadyConversation {
+function readyConversation(
+  destination: string,
+  { session, mostTransmissions, giveBack }: Lease,
+): ReadyConversation {
   let transmissions = 0;
   let released = false;
   return {
@@ -66,6 +69,15 @@ function readyConversation(destination: string, { session, giveBack }: Lease): R
       if (released) throw new Error('The conversation was given back already.');
       transmissions++;
       return session.transmit(message, hooks);
+    },
+    async transmitAll(next) {
+      if (released) throw new Error('The conversation was given back already.');
+      const more = await session.transmitAll(() => {
+        const queued = transmissions < mostTransmissions ? next() : null;
+        if (queued !== null) transmissions++;
+        return queued;
+      });
+      return more && transmissions < mostTransmissions;
     },
     release() {
       if (released) return;

@@ -1,5 +1,11 @@
 import type { SmtpPhase, SmtpReply } from '../../domain/bounce/verdict.ts';
-import type { OutgoingMessage, Transmission, TransmissionHooks, Unsendable } from '../mailer/mailer.ts';
+import type {
+  OutgoingMessage,
+  QueuedMessage,
+  Transmission,
+  TransmissionHooks,
+  Unsendable,
+} from '../mailer/mailer.ts';
 import { malformedMailbox, needsSmtpUtf8 } from './address.ts';
 import { type WireContent, wireContent } from './content.ts';
 import type { Extensions } from './extensions.ts';
@@ -11,8 +17,13 @@ import type { Received, Wire } from './wire.ts';
 /** Content up to this many octets goes out with its final dot in one write. */
 const ONE_WRITE_OCTETS = 16_384;
 
+/** As long as a server answers the final dot within this time, the next envelope goes out together with it. */
+const PROMPT_MILLISECONDS = 250;
+
 /** Larger content goes out in blocks, each with a deadline of its own (RFC 5321 section 4.5.3.2.5). */
 const BLOCK_OCTETS = 65_536;
+
+const GATE_EXPIRED: Transmission = { kind: 'not_begun', why: 'gate_expired' };
 
 type Step =
   | { readonly passed: true; readonly reply: ServerReply }
@@ -21,6 +32,14 @@ type Step =
 interface Prepared {
   readonly envelope: readonly [mail: string, rcpt: string];
   readonly content: WireContent;
+}
+
+/** A message whose envelope was written, and DATA with it. */
+interface Begun {
+  readonly queued: QueuedMessage;
+  readonly content: WireContent;
+  /** Written behind another message's content: the server may have come to it late. */
+  readonly behind: boolean;
 }
 
 /** An open, greeted and authenticated SMTP connection: message after message until either side ends it. */
@@ -35,6 +54,8 @@ export class SmtpSession {
   #unfinished = false;
   /** Replies to pipelined commands that are still to come and of no interest. */
   #owed = 0;
+  /** Whether the server answered the last final dot at once. */
+  #prompt = false;
 
   constructor(wire: Wire, extensions: Extensions, timeouts: SmtpTimeouts, remoteHost: string) {
     this.#wire = wire;
@@ -76,6 +97,22 @@ export class SmtpSession {
     }
   }
 
+  /** As {@link ReadyConversation.transmitAll} says. */
+  async transmitAll(next: () => QueuedMessage | null): Promise<boolean> {
+    if (this.#transmitting) throw new Error('An SMTP session carries one message at a time.');
+    this.#transmitting = true;
+    try {
+      if (this.#extensions.pipelining) await this.#pipelineAll(next);
+      else await this.#oneByOne(next);
+    } catch (error) {
+      this.destroy('the owner of a message failed');
+      throw error;
+    } finally {
+      this.#transmitting = false;
+    }
+    return this.usable;
+  }
+
   /** Makes the server forget an open transaction with RSET. `false`: the session is over. */
   async reset(): Promise<boolean> {
     while (this.#owed > 0 && this.#wire.ended === null) {
@@ -102,13 +139,123 @@ export class SmtpSession {
     this.#wire.end(reason);
   }
 
+  async #oneByOne(next: () => QueuedMessage | null): Promise<void> {
+    while (this.#wire.ended === null) {
+      const queued = next();
+      if (queued === null) return;
+      const end = await this.#transaction(queued.message, {
+        mayBegin() {
+          const now = performance.now();
+          if (now > queued.beginBefore) return false;
+          queued.begun(now);
+          return true;
+        },
+        beforeHandOver: async () => true,
+      });
+      queued.ended(end);
+    }
+  }
+
+  /** RFC 2920 section 3.1: DATA ends a group of commands, the content of a message begins one. */
+  async #pipelineAll(next: () => QueuedMessage | null): Promise<void> {
+    let begun = await this.#begin(next);
+    while (begun !== null) {
+      const following = await this.#carry(begun, next);
+      begun = following ?? (this.#wire.ended === null ? await this.#begin(next) : null);
+    }
+  }
+
+  /** Writes the envelope of the next message that can be sent. */
+  async #begin(next: () => QueuedMessage | null): Promise<Begun | null> {
+    if (this.#unfinished) await this.reset();
+    const sendable = this.#take(next);
+    if (sendable === null) return null;
+    const { queued, envelope, content } = sendable;
+    const early = this.#spokeEarly('mail');
+    if (early !== null) {
+      queued.ended(early);
+      return null;
+    }
+    this.#wire.write(envelope.join(''), 'DATA\r\n');
+    queued.begun(performance.now());
+    return { queued, content, behind: false };
+  }
+
+  /** The next message that can be sent; those before it that cannot have ended. */
+  #take(next: () => QueuedMessage | null): (Prepared & { readonly queued: QueuedMessage }) | null {
+    for (let queued = next(); queued !== null; queued = next()) {
+      const prepared = this.#prepare(queued.message);
+      if ('kind' in prepared) queued.ended(prepared);
+      else if (performance.now() > queued.beginBefore) queued.ended(GATE_EXPIRED);
+      else return { ...prepared, queued };
+    }
+    return null;
+  }
+
+  /** From the replies to a message's envelope to its end. @returns the message whose envelope went out behind it */
+  async #carry({ queued, content, behind }: Begun, next: () => QueuedMessage | null): Promise<Begun | null> {
+    this.#unfinished = true;
+    if (behind) {
+      const now = performance.now();
+      if (now > queued.beginBefore) {
+        // The server has MAIL FROM, and when it came to it nobody knows; of the content it has nothing.
+        this.destroy('the server came to a message too late');
+        queued.ended(GATE_EXPIRED);
+        return null;
+      }
+      queued.begun(now);
+    }
+    const refusal = await this.#envelopeRefused();
+    if (refusal !== null) {
+      queued.ended(refusal);
+      return null;
+    }
+    if (content.octets.length > ONE_WRITE_OCTETS) {
+      queued.ended(await this.#sendContent(content));
+      return null;
+    }
+    const early = this.#spokeEarly('message');
+    if (early !== null) {
+      queued.ended(early);
+      return null;
+    }
+    const following = this.#prompt ? this.#take(next) : null;
+    this.#wire.write(
+      content.octets,
+      '.\r\n',
+      ...(following === null ? [] : [...following.envelope, 'DATA\r\n']),
+    );
+    const written = performance.now();
+    const final = await this.#expect('final', 2);
+    this.#prompt = performance.now() - written < PROMPT_MILLISECONDS;
+    queued.ended(final.passed ? { kind: 'accepted', reply: plain(final.reply) } : final.end);
+    return following && { queued: following.queued, content: following.content, behind: true };
+  }
+
+  /** Replies to MAIL, RCPT and DATA that were written together; `null` once the server waits for the content. */
+  async #envelopeRefused(): Promise<Transmission | null> {
+    const sender = await this.#expect('mail', 2);
+    const recipient = await this.#wire.receive(this.#timeouts.rcpt);
+    const data = await this.#wire.receive(this.#timeouts.data);
+    let refusal: Transmission | null = sender.passed ? null : sender.end;
+    refusal ??= this.#unlessPassed('rcpt', recipient, 2);
+    const mayHaveContent = data.kind === 'reply' && data.reply.code === 354;
+    if (refusal === null) return this.#unlessPassed('data', data, 3);
+    if (mayHaveContent && this.#wire.ended === null) {
+      // RFC 2920 section 3.1: it waits for content though it has no recipient, and gets none.
+      this.#wire.write('.\r\n');
+      await this.#wire.receive(this.#timeouts.final);
+    }
+    return refusal;
+  }
+
   async #transaction(message: OutgoingMessage, hooks: TransmissionHooks): Promise<Transmission> {
     const prepared = this.#prepare(message);
     if ('kind' in prepared) return prepared;
     if (this.#unfinished) await this.reset();
     const early = this.#spokeEarly('mail');
     if (early !== null) return early;
-    if (!hooks.mayBegin()) return { kind: 'not_begun', why: 'gate_expired' };
+    if (!hooks.mayBegin()) return GATE_EXPIRED;
 
     const refusal = await this.#sendEnvelope(prepared.envelope);
     if (refusal !== null) return refusal;
@@ -236,6 +383,11 @@ export class SmtpSession {
       return { passed: true, reply: received.reply };
     }
     return { passed: false, end: this.#endedBy(phase, received) };
+  }
+
+  #unlessPassed(phase: SmtpPhase, received: Received, firstDigit: 2 | 3): Transmission | null {
+    const passed = received.kind === 'reply' && Math.floor(received.reply.code / 100) === firstDigit;
+    return passed ? null : this.#endedBy(phase, received);
   }
 
   #endedBy(phase: SmtpPhase, received: Received): Transmission {

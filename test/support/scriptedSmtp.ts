@@ -42,7 +42,9 @@ export class ScriptedPeer {
 
   /** Content up to the final dot, dots still stuffed; `null` when the connection ends before it. */
   async content(): Promise<string | null> {
-    const end = await this.#find('\r\n.\r\n');
+    const end = await this.#find('\r\n.\r\n', '.\r\n');
+    // The CRLF before the dot may be that of DATA.
+    if (end === 0 && this.#unread.indexOf('.\r\n') === 0) return this.#consume(3).slice(0, 0);
     return end === -1 ? null : this.#consume(end + 5).slice(0, -3);
   }
 
@@ -99,8 +101,9 @@ export class ScriptedPeer {
     for (const event of ['end', 'close', 'error']) this.#socket.on(event, over);
   }
 
-  async #find(text: string): Promise<number> {
+  async #find(text: string, atStart?: string): Promise<number> {
     for (;;) {
+      if (atStart !== undefined && this.#unread.indexOf(atStart, 0, 'latin1') === 0) return 0;
       const index = this.#unread.indexOf(text, 0, 'latin1');
       if (index !== -1 || this.#over) return index;
       await this.more();

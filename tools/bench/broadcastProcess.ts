@@ -8,7 +8,7 @@ import { clockFrom } from '../../activities/clock.ts';
 import { createDkimSigner } from '../../adapters/dkim/signer.ts';
 import { createCompiledComposer } from '../../adapters/mailer/compiledComposer.ts';
 import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
-import type { OutgoingMessage } from '../../adapters/mailer/mailer.ts';
+import type { OutgoingMessage, Transmission } from '../../adapters/mailer/mailer.ts';
 import { createSigningComposer } from '../../adapters/mailer/signingComposer.ts';
 import { createSmartHostMailer } from '../../adapters/mailer/smartHostMailer.ts';
 import { createUnsubscribing } from '../../adapters/mailer/unsubscribing.ts';
@@ -79,19 +79,19 @@ async function sendReadyMade(count: number, text: string): Promise<void> {
     Array.from({ length: work.connections }, async () => {
       const conversation = await mailer.reserve('example.net', new AbortController().signal);
       if (!conversation.ready) throw new Error(conversation.detail);
-      while (left > 0) {
+      await conversation.transmitAll(() => {
+        if (left === 0) return null;
         left -= 1;
         const message: OutgoingMessage = {
           from: 'news@example.com',
           to: `person.${left}@example.net`,
           content,
         };
-        const end = await conversation.transmit(message, {
-          mayBegin: () => true,
-          beforeHandOver: async () => true,
-        });
-        if (end.kind !== 'accepted') throw new Error(end.kind);
-      }
+        const ended = (end: Transmission) => {
+          if (end.kind !== 'accepted') throw new Error(end.kind);
+        };
+        return { message, beginBefore: Number.POSITIVE_INFINITY, begun() {}, ended };
+      });
       conversation.release();
     }),
   );

@@ -197,10 +197,18 @@ class DirectMailer implements Mailer {
     }
   }
 
-  #ready(domain: string, destination: Destination, { session, giveBack }: Lease): ReadyConversation {
+  #ready(
+    domain: string,
+    destination: Destination,
+    { session, mostTransmissions, giveBack }: Lease,
+  ): ReadyConversation {
     const limits = this.#options.perDestination;
     let transmissions = 0;
     let released = false;
+    const learnFrom = (end: Transmission) => {
+      if (end.kind === 'accepted') destination.pace = afterAccepted(destination.pace, this.#clock(), limits);
+      else if (isComplaint(end)) this.#slowDown(destination);
+    };
     return {
       ready: true,
       destination: this.destinationOf(domain),
@@ -210,10 +218,31 @@ class DirectMailer implements Mailer {
         if (released) throw new Error('The conversation was given back already.');
         transmissions++;
         const end = await session.transmit(message, hooks);
-        if (end.kind === 'accepted')
-          destination.pace = afterAccepted(destination.pace, this.#clock(), limits);
-        else if (isComplaint(end)) this.#slowDown(destination);
+        learnFrom(end);
         return end;
+      },
+      transmitAll: async (next) => {
+        if (released) throw new Error('The conversation was given back already.');
+        let mayGoOn = true;
+        const more = await session.transmitAll(() => {
+          // The conversation came with the turn of its first message.
+          const turn = transmissions === 0 ? null : takeTurn(destination.pace, this.#clock());
+          mayGoOn = transmissions < mostTransmissions && (turn === null || turn.wait === 0);
+          const queued = mayGoOn ? next() : null;
+          if (queued === null) return null;
+          if (turn !== null) destination.pace = turn.taken;
+          transmissions++;
+          return {
+            message: queued.message,
+            beginBefore: queued.beginBefore,
+            begun: (at) => queued.begun(at),
+            ended(end) {
+              learnFrom(end);
+              queued.ended(end);
+            },
+          };
+        });
+        return more && mayGoOn;
       },
       release() {
         if (released) return;
