@@ -10,8 +10,8 @@ export default defineConfig({
     maxWorkers: 2,
     // Two pages of prospects.
     provide: { automationProspects: 600 },
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 180_000,
+    hookTimeout: 240_000,
     teardownTimeout: 30_000,
   },
 });

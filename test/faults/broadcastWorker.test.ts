@@ -130,13 +130,16 @@ it('frozen in mid-page beside a second worker, and woken again: one copy each, a
 it('two workers share one broadcast over disjoint pages', async () => {
   await startWorker('first.test');
   await startWorker('other.test');
-  counter += 1;
-  const emails = Array.from({ length: 4_000 }, (_, index) => `s${index}@shared${counter}.example.net`);
-  const { listId } = await listOf(account, emails);
-  const id = await newBroadcast(account, { listIds: [listId], excludeListIds: [] });
-  await account.db.transaction((tx) => changeBroadcast(tx, ORIGIN, new Date(), id, 'start'));
-  expectOnceEach(await untilOver(id), emails);
-  const senders = new Set(emails.map((address) => copiesOf(address)[0]!.from));
-  expect([...senders].sort()).toEqual(['first.test', 'other.test']);
-  expect(await temporal.client.workflow.getHandle(workflowIdOf(id, 1)).result()).toEqual({ state: 'sent' });
-}, 300_000);
+  // Who gets which lane is Temporal's to say, and one worker may get all four: then it is done once more.
+  for (let shared = false, tries = 0; !shared; tries += 1) {
+    expect(tries).toBeLessThan(20);
+    counter += 1;
+    const emails = Array.from({ length: 2_000 }, (_, index) => `s${index}@shared${counter}.example.net`);
+    const { listId } = await listOf(account, emails);
+    const id = await newBroadcast(account, { listIds: [listId], excludeListIds: [] });
+    await account.db.transaction((tx) => changeBroadcast(tx, ORIGIN, new Date(), id, 'start'));
+    expectOnceEach(await untilOver(id), emails);
+    shared = new Set(emails.map((address) => copiesOf(address)[0]!.from)).size === 2;
+    expect(await temporal.client.workflow.getHandle(workflowIdOf(id, 1)).result()).toEqual({ state: 'sent' });
+  }
+}, 600_000);
