@@ -5,7 +5,7 @@ import type { Finding } from '../../domain/inbound.ts';
 /** What a provider says of one event, before it is known which send it is about. */
 export type ProviderFinding = Omit<Finding, 'sendIds' | 'messageIds'>;
 
-const KIND_OF_ACTION = { hard: 'hard_bounce', soft: 'gave_up', rejected: 'rejected' } as const;
+export const KIND_OF_ACTION = { hard: 'hard_bounce', soft: 'gave_up', rejected: 'rejected' } as const;
 
 /**
  * Judges a failure by the reply that the provider passes on, as any other reply is; where that tells nothing, by what the
@@ -23,7 +23,7 @@ export function judgeFailure(failure: {
   const { permanent, diagnostic, rule } = failure;
   const read = parseReplyText((diagnostic ?? '').slice(0, 4_000));
   const reply = { ...read, enhancedCode: read.enhancedCode ?? enhancedCode(failure.status) };
-  const verdict = classifyReply({ reply, phase: null, speaker: 'exchanger' });
+  const verdict = classifyReply({ reply, phase: null, speaker: 'exchanger', calledDead: permanent });
   const told = verdict.rule !== 'no rule';
   const kind = told ? KIND_OF_ACTION[verdict.action] : permanent ? 'hard_bounce' : 'gave_up';
   return {

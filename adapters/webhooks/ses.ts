@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { statedBySes } from '../../domain/bounce/sesBounceType.ts';
 import { isComplaint } from '../../domain/complaint.ts';
 import type { Finding } from '../../domain/inbound.ts';
-import { judgeFailure, type ProviderFinding, stated } from './judge.ts';
+import { judgeFailure, KIND_OF_ACTION, type ProviderFinding, stated } from './judge.ts';
 import { createSnsVerifier, type FetchText, isOnHost, SnsMessage, snsHostOf } from './sns.ts';
 import { parseJson, textOf, type Webhook, type WebhookDecision } from './webhook.ts';
 
@@ -118,29 +119,16 @@ function findingsOf(notification: z.infer<typeof Notification>): ProviderFinding
   }
 }
 
-/**
- * Bounce types: https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html#bounce-types. `General` and
- * `NoEmail` are dead addresses unless the reply says otherwise; `Suppressed` was found dead by SES before. The list of
- * the account holds complainers too, so being on it does not make an address dead.
- */
+/** `General` and `NoEmail` of `Permanent` are dead addresses unless the reply says otherwise. */
 function bounced(type: string, subType: string, recipient: z.infer<typeof Recipient>): ProviderFinding {
   const rule = `ses ${type}/${subType}`;
   const diagnostic = recipient.diagnosticCode ?? null;
-  if (type === 'Permanent') {
-    if (subType === 'Suppressed')
-      return stated('hard_bounce', rule, { category: 'user_unknown', diagnostic });
-    if (subType === 'OnAccountSuppressionList' || subType === 'UnsubscribedRecipient') {
-      return stated('rejected', rule, { category: 'policy', diagnostic });
-    }
-    return judgeFailure({ permanent: true, diagnostic, status: recipient.status ?? null, rule });
+  const said = statedBySes(type, subType);
+  if (said !== null) {
+    return stated(KIND_OF_ACTION[said.action], rule, { category: said.category, diagnostic });
   }
-  if (type === 'Transient') {
-    if (subType === 'MessageTooLarge') {
-      return stated('rejected', rule, { category: 'message_too_large', diagnostic });
-    }
-    if (subType === 'ContentRejected' || subType === 'AttachmentRejected') {
-      return stated('rejected', rule, { category: 'content', diagnostic });
-    }
+  if (type === 'Permanent') {
+    return judgeFailure({ permanent: true, diagnostic, status: recipient.status ?? null, rule });
   }
   const judged = judgeFailure({ permanent: false, diagnostic, status: recipient.status ?? null, rule });
   // SES, which saw the whole conversation, does not call the address dead.

@@ -11,6 +11,8 @@ export interface ReplyToClassify {
   readonly recipientDomain?: string;
   /** Who replied; our own relay unless said otherwise, which is never taken for a verdict on the domain. */
   readonly speaker?: Speaker;
+  /** A provider that saw the whole conversation calls the address dead: words that would be doubtful are not. */
+  readonly calledDead?: boolean;
 }
 
 /** Before MAIL FROM nothing was said about anybody: a refusal is about us, or the server is not well. */
@@ -27,6 +29,8 @@ const TERSE =
   /\b(?:unknown user|user unknown|no such user|user (?:does )?not (?:exist|found)|recipient not found)\b/;
 /** The RFC's own text of 550, which stands for "not found", "no access" and "policy" alike. */
 const RFC5321_550 = /\brequested action not taken: mailbox unavailable\b/;
+/** The same in fewer words; not Outlook.com's 5.5.0, which it gives in reply to RCPT TO. */
+const UNAVAILABLE = /\bmail ?box (?:is )?(?:unavailable|not available)\b/;
 const AFTER_RECIPIENT: readonly SmtpPhase[] = ['data', 'message', 'final'];
 
 /**
@@ -50,11 +54,11 @@ export function classifyReply(input: ReplyToClassify): Verdict {
     phase: phaseInText(text) ?? input.phase,
     speaker: input.speaker ?? 'own_relay',
   };
-  const verdict = judge(seen);
+  const verdict = judge(seen, input.calledDead ?? false);
   return { ...verdict, retryAfterSeconds: verdict.action === 'soft' ? retryAfterSeconds(text) : null };
 }
 
-function judge(seen: SeenReply): Omit<Verdict, 'retryAfterSeconds'> {
+function judge(seen: SeenReply, calledDead: boolean): Omit<Verdict, 'retryAfterSeconds'> {
   const inConversation = seen.phase !== null && CONVERSATION.includes(seen.phase);
   const beforeRecipient = inConversation || seen.phase === 'mail';
   const rule = RULES.find((each) => !(each.permanent === 'hard' && beforeRecipient) && each.matches(seen));
@@ -72,7 +76,9 @@ function judge(seen: SeenReply): Omit<Verdict, 'retryAfterSeconds'> {
   const { category } = rule;
   const fault = seen.phase === 'mail' && rule.category === 'policy' ? 'ours' : rule.fault;
   if (isTemporary(seen)) return { action: 'soft', category, fault, rule: name };
-  if (rule.permanent === 'hard' && isDoubtful(seen)) return { action: 'soft', category, fault, rule: name };
+  if (rule.permanent === 'hard' && !calledDead && isDoubtful(seen)) {
+    return { action: 'soft', category, fault, rule: name };
+  }
   return { action: rule.permanent, category, fault, rule: name };
 }
 
@@ -83,10 +89,12 @@ function isTemporary({ code, enhancedCode, text }: SeenReply): boolean {
 
 /** Whether words that call the mailbox unknown are doubtful by where they stand or by the code beside them. */
 function isDoubtful({ phase, code, enhancedCode, text }: SeenReply): boolean {
+  const isAfterRecipient = phase !== null && AFTER_RECIPIENT.includes(phase);
+  if (isAfterRecipient && UNAVAILABLE.test(text)) return !enhancedCode?.startsWith('5.1.');
   if (!TERSE.test(text) && !(enhancedCode === null && RFC5321_550.test(text))) return false;
   if (NAMES_NOBODY.test(text)) return true;
   if (enhancedCode?.startsWith('5.1.')) return false;
-  if (phase !== null) return AFTER_RECIPIENT.includes(phase);
+  if (phase !== null) return isAfterRecipient;
   if (enhancedCode?.startsWith('5.2.')) return true;
   // A status without a reply: the reporting system itself did not find the mailbox.
   if (code === 0 && enhancedCode !== null) return false;

@@ -369,6 +369,15 @@ const SAYINGS: readonly [Provider, string, (send: Sent) => ProviderRequest, obje
   ],
   [
     'postmark',
+    'HardBounce with a reply in bare words',
+    (s) =>
+      postmarkRequest(
+        postmarkRecord(s, 'Bounce', { Type: 'HardBounce', Details: 'smtp;550 No such user here' }),
+      ),
+    DEAD,
+  ],
+  [
+    'postmark',
     'BadEmailAddress',
     (s) => postmarkRequest(postmarkRecord(s, 'Bounce', { Type: 'BadEmailAddress' })),
     DEAD,

@@ -30,26 +30,29 @@ const LONGEST_EVIDENCE = 4000;
  * said over what is said about it, and of equals the first. Prose counts only where no reply told anything, for it
  * lists what may have happened ("misspelled, or it may not exist any longer").
  *
- * `status` is the enhanced status code that a report gives beside the texts; replies come before prose.
+ * `status` is the enhanced status code that a report gives beside the texts; replies come before prose. `calledDead`:
+ * a provider that saw the whole conversation calls the address dead.
  */
 export function judge(
   evidence: Iterable<Evidence>,
   status: string | null,
   recipientDomain: string | null,
+  calledDead = false,
 ): Judgement {
   let best: Judged | null = null;
   for (const each of evidence) {
     if (!each.quoted && best !== null && best.rank >= BY_ENHANCED) break;
-    const judged = verdictOn(each, status, recipientDomain);
+    const judged = verdictOn(each, status, recipientDomain, calledDead);
     if (best === null || judged.rank > best.rank) best = judged;
     if (best.rank === BY_WORDS) break;
   }
   if (best === null) {
     const nothing = { text: '', phase: null, quoted: false };
-    const { verdict } = verdictOn(nothing, status, recipientDomain);
+    const { verdict } = verdictOn(nothing, status, recipientDomain, calledDead);
     return judgement(verdict, status, 0, null);
   }
-  const verdict = isUnconfirmed(best) ? { ...best.verdict, action: 'soft' as const } : best.verdict;
+  const verdict =
+    !calledDead && isUnconfirmed(best) ? { ...best.verdict, action: 'soft' as const } : best.verdict;
   return judgement(verdict, specific(best.reply.enhancedCode, status), best.reply.code, best.each.text);
 }
 
@@ -89,13 +92,19 @@ interface Judged {
   readonly rank: number;
 }
 
-function verdictOn(each: Evidence, status: string | null, recipientDomain: string | null): Judged {
+function verdictOn(
+  each: Evidence,
+  status: string | null,
+  recipientDomain: string | null,
+  calledDead: boolean,
+): Judged {
   const read = parseReplyText(each.text.slice(0, LONGEST_EVIDENCE));
   const reply = { ...read, enhancedCode: specific(read.enhancedCode, status) };
   const verdict = classifyReply({
     reply,
     phase: each.phase,
     speaker: 'exchanger',
+    calledDead,
     ...(recipientDomain !== null && { recipientDomain }),
   });
   return { each, verdict, reply, rank: rankOf(verdict.rule) };

@@ -1,3 +1,4 @@
+import { addressInField, distinct } from './addresses.ts';
 import {
   answersInPerson,
   readAutoReply,
@@ -8,9 +9,11 @@ import {
 } from './automatic.ts';
 import { readDeliveryStatus } from './deliveryStatus.ts';
 import { readFeedback } from './feedback.ts';
+import type { Fields } from './fields.ts';
 import { deliveredTo, type Message, parseMessage } from './mime.ts';
 import { type Notice, noticeOf, originalMessageId } from './notice.ts';
 import { type BounceReport, READ_LIMITS, type ReadLimits, type RecipientReport, unjudged } from './report.ts';
+import { readSesNotification } from './sesNotification.ts';
 import { readTextBounce } from './textBounce.ts';
 
 export interface ReadOptions {
@@ -24,7 +27,7 @@ const MOST_FORWARDED = 2;
  * Reads a message that came back: one entry a recipient, at least one. Never throws, whatever the octets: what is not
  * understood is one entry of kind `none` with the rule `not_understood`. Work is bounded by the limits.
  *
- * The rules in their order; the first that applies decides:
+ * The rules in their order; the first that applies decides, and before them all a notification of Amazon SES by mail:
  *
  * 1. feedback reports (RFC 5965), which carry the words of a complaint and never those of a bounce;
  * 2. disposition notifications (RFC 8098), such as read receipts, which have fields of the same names as the next;
@@ -41,10 +44,10 @@ export async function readBounce(
   options: ReadOptions = { limits: READ_LIMITS },
 ): Promise<BounceReport[]> {
   const read = withinLimits(raw, options.limits);
-  const { recipients, message, notice } = await understand(read, options.limits.recipients);
+  const { recipients, message, original, returnPaths } = await understand(read, options.limits.recipients);
   const facts = {
-    returnPathTokenCandidates: message ? deliveredTo(message.headers) : [],
-    originalMessageId: message && notice ? originalMessageId(message, notice.original) : null,
+    returnPathTokenCandidates: distinct([...deliveredTo(message.headers), ...returnPaths]),
+    originalMessageId: originalMessageId(message, original),
     octetsRead: read.length,
     octets: raw.length,
   };
@@ -71,17 +74,32 @@ const HYPHEN = 0x2d;
 
 interface Understood {
   readonly recipients: readonly RecipientReport[];
-  readonly message: Message | null;
-  readonly notice: Notice | null;
+  readonly message: Message;
+  /** Header fields of the message that it is about. */
+  readonly original: Fields;
+  /** Envelope senders that the report itself names. */
+  readonly returnPaths: readonly string[];
 }
 
 async function understand(raw: Uint8Array, mostRecipients: number): Promise<Understood> {
   const message = await parseMessage(raw);
+  const ses = readSesNotification(message, mostRecipients);
+  if (ses !== null && ses.recipients.length > 0) {
+    const returnPaths = (ses.original.get('return-path') ?? [])
+      .map((each) => addressInField(each))
+      .filter((each) => each !== null);
+    return { recipients: ses.recipients, message, original: ses.original, returnPaths };
+  }
   const notice = noticeOf(message);
   const own = byRules(message, notice, mostRecipients);
   const isTold = own?.some(({ recipient }) => recipient !== null) ?? false;
   const recipients = isTold ? own : ((await forwardedReport(message, mostRecipients)) ?? own);
-  return { recipients: recipients ?? lastResort(message), message, notice };
+  return {
+    recipients: recipients ?? lastResort(message),
+    message,
+    original: notice.original,
+    returnPaths: [],
+  };
 }
 
 function byRules(message: Message, notice: Notice, mostRecipients: number): RecipientReport[] | null {
