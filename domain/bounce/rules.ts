@@ -86,6 +86,7 @@ const HOST_UNKNOWN = [
   /\b(?:(?<!sender |sending |from )domain|host|mail ?server|exchanger)(?:\s+name|\/domain)?\b(?:[^.;!?]|\.(?=\w)){0,50}?\b(?:unknown|not found|(?:does not|doesn't) exist|non-?existent|could(?:n't| not) be found|(?:does not|doesn't) resolve)/,
   /\b(?:unknown|no such|illegal|non-?existent|invalid|unroute?able mail) (?:host|domain|host\/domain)\b/,
   /\bcould(?:n't| not) find (?:any|a) (?:host|mail exchanger|mx)\b|\bno mx (?:records? )?(?:found|exists?)?/,
+  /\bno (?:mail (?:servers?|hosts?|exchangers?)|mx hosts?) (?:\w+ ){0,3}(?:exists?|found|for)\b/,
   /\bbad destination system\b|\bnxdomain\b|\bnonexistentdomain\b|\ball relevant mx records point to non-?existent hosts\b/,
 ];
 
@@ -93,6 +94,7 @@ const MAILBOX_FULL = [
   /\bover[- ]?(?:the )?quota\b|\bquota ?(?:is )?(?:exceed|full|violat|reached|limit)|\bquotaexceeded|overquota/,
   /\bexceed\w*\b(?:[^.;]|\.(?=\w)){0,40}\b(?:quota|allowed size|storage|mailbox size|space)\b/,
   /\b(?:mail ?box|in ?box|mail ?folder|mail ?drop|maildir|mail ?store|message store|account|storage|disk)\b(?:[^.;]|\.(?=\w)){0,20}\b(?:is |was )?(?:too |almost )?full\b/,
+  /\bmail ?box\b(?:[^.;]|\.(?=\w)){0,20}\bexceed\w*\b(?:[^.;]|\.(?=\w)){0,20}\b(?:limit|maximum)\b/,
   /\b(?:full|too large) (?:mail ?box|in ?box)\b|\bout of (?:\w+ )?space\b/,
   /\b(?:not enough|insufficient|no) (?:\w+ ){0,2}(?:storage|space)\b/,
   /\bbo[iî]te\b.*\bpleine\b|\bpostfach\b.*\bvoll\b|\bbuz[oó]n\b.*\blleno\b|\bcasella\b.*\bpiena\b|\bcaixa\b.*\bcheia\b/,
@@ -124,7 +126,7 @@ const RATE_LIMITED = [
   /\brate[- ]?limit|\bthrottl|\bslow down\b|\btoo (?:fast|quickly|frequent)|\bfrequency limit|\bunusual(?:ly high)? rate\b|\bconnection rate\b/,
   /\btoo many\b(?:[^.;]|\.(?=\w)){0,40}\b(?:connections?|sessions?|messages?|e-?mails?|recipients?|errors?|unknown|invalid|bad|requests|connexions)\b/,
   /\b(?:daily|hourly|sending|relay|connection|recipients? per)\b(?:[^.;]|\.(?=\w)){0,30}\b(?:quota|limits?|threshold)\b/,
-  /\bexceed\w*\b(?:[^.;]|\.(?=\w)){0,40}\b(?:daily|hourly|rate|sending|connections?|relay)\b/,
+  /\bexceed\w*\b(?:[^.;]|\.(?=\w)){0,40}\b(?:daily|hourly|per (?:second|minute|hour|day)|rate|sending|connections?|relay)\b/,
 ];
 
 const MESSAGE_AUTHENTICATION = [
@@ -159,7 +161,7 @@ const TOO_LARGE = [
 
 const POLICY = [
   /\bpolic(?:y|ies)\b|\b(?:not |un)authori[sz]ed\b|\bpermission|\bsecurity\b|\bprohibit|\bnot (?:allowed|permitted)\b|\bforbidden\b/,
-  /\brestricted\b|\bnot a member\b|\bmoderat(?:ed|ion|or)/,
+  /\brestricted\b|\bnot a member\b|\bmoderat(?:ed|ion|or)|\brecipient(?:'s)? preferences?\b/,
 ];
 
 const REFUSAL = [
@@ -174,7 +176,7 @@ const NETWORK = [
 ];
 
 const EXPIRED = [
-  /\b(?:message|delivery|retry|queue)\b(?:[^.;]|\.(?=\w)){0,20}\b(?:expired|timeout exceeded|time exceeded)\b|\bqueue\.expired\b/,
+  /\b(?:message|envelope|delivery|retry|queue)\b(?:[^.;]|\.(?=\w)){0,20}\b(?:expired|timeout exceeded|time exceeded)\b|\bqueue\.expired\b/,
   /\bcould not be delivered for\b|\btoo long in (?:the )?queue\b|\bin the queue too long\b|\bfailing for a long time\b|\bgiving up\b.*\bseconds\b|\bfailed \d+ attempts\b|\bfor the last \d+ (?:seconds|hours|days)\b/,
 ];
 
@@ -251,6 +253,17 @@ export const WORD_RULES: readonly Rule[] = [
     permanent: 'rejected',
     fault: 'recipient',
     matches: any(says(/\bresolver\.rst\b/), enhanced(/^7\.(?:12|13)\d$/)),
+  },
+  {
+    // The sending provider's own list, where complaints stand too: it did not ask whether there is a mailbox.
+    name: 'on a suppression list',
+    source: 'https://docs.aws.amazon.com/ses/latest/dg/sending-email-suppression-list.html',
+    category: 'policy',
+    permanent: 'rejected',
+    fault: 'recipient',
+    matches: says(
+      /\b(?:is|was|are) (?:already )?on (?:(?:the|your|our|an?) )?(?:[\w-]+ )?suppression list\b/,
+    ),
   },
   {
     name: 'message authentication',

@@ -21,7 +21,7 @@ const ORIGINAL_OCTETS = 64 * 1024;
  */
 const ANNOUNCED =
   /(?:original|unsent|undelivered|returned|rejected|received|your|failed|bounced|urspr(?:ü|u)ngliche\w*|d'origine|originale?|元の|オリジナル).{0,40}(?:message|mail|e-?mail|nachricht|mensaje|messaggio|mensagem|メッセージ|メール)|(?:message|mail|e-?mail|nachricht)\b.{0,20}\b(?:headers?|text|body|source|follows|begins|kopf\w*|content)|(?:copy|text|headers?|body|kopie|part|beginning|start)\b.{0,12}\b(?:of|der|du|de|del|della|ihrer)\b.{0,20}\b(?:message|mail|e-?mail|nachricht|mensaje|messaggio|mensagem)|below this line|message d'origine|mensaje original|messaggio originale|mensagem original/i;
-const RULE_OF_DASHES = /^\s*(?:[-=_*#~+]\s?){2,}/;
+const RULE_OF_DASHES = /^\s*\|?(?:[-=_*#~+]\s?){2,}/;
 const FOLLOWS =
   /(?:headers?|message|mail|text|copy|body|lines?)\b.{0,60}\b(?:follows?|following|below|attached|is appended)\b.{0,12}$|^\s*(?:the )?(?:original|undelivered|unsent|returned|rejected) (?:message|mail|e-?mail)(?: (?:headers?|text|source|body|content|details))*\W{0,4}$|^\s*(?:header|message headers|returned content)\W{0,4}$/i;
 /** Fields that only a whole message has. */

@@ -10,6 +10,9 @@ import { type RecipientReport, unjudged } from './report.ts';
 const MAIL_SYSTEM =
   /\b(?:mailer[-_.]?daemon|post[-_ ]?master|mail(?:er)? (?:delivery|administrator|system|router)|delivery (?:sub)?system|system administrator|mdaemon|(?:mail|message) delivery|mail[-_]?(?:deliver(?:y|er)|robot|server))\b/i;
 
+/** RFC 2369 and RFC 2919. */
+const LIST_HEADERS = ['list-unsubscribe', 'list-id'];
+
 /** Subjects of bounces, in the languages that mail systems write them in. */
 export const FAILURE_SUBJECT =
   /undeliver|non[- ]?deliver|not (?:be )?deliver|could ?n[o']t (?:be )?(?:deliver|sen[dt])|deliver(?:y|ing)?\b.{0,30}\b(?:fail|problem|error|status|report|notif|unsuccess|impossible)|(?:fail|error|problem|unable)\w*\b.{0,30}\b(?:deliver|notice|send|mail|message)|return(?:ed|ing)\b.{0,30}\b(?:mail|message|sender)|(?:mail|message)\b.{0,20}\b(?:fail|return|reject|refus|block|bounce|undeliver)|\b(?:bounce|rejected|user unknown|not (?:a )?(?:list )?member)\b|unzustellbar|nicht (?:zugestellt|zustellbar)|zustell\w* .{0,20}fehl|fehlgeschlagen|non (?:remis|délivr|distribu|consegn|recapit)|échec|erreur|mancata consegna|no (?:se )?(?:pudo|ha podido|entreg)|error .{0,20}entrega|não (?:foi )?(?:entreg|pôde)|falha|не ?доставлен|недоставлен|エラー|配信|不達|退信|投递失败/i;
@@ -19,11 +22,10 @@ const FAILURE_TEXT =
   /(?:could|can|was|were|has|have|had|is|did|do|does|been|wasn|couldn)(?: ?not|n't|'t)\b[^.]{0,60}\b(?:deliver|sen[dt]|reach|accept|process|post|transmit|forward|complet|receiv|exist|found|find)|\bunable to (?:deliver|send|reach|relay|process|contact)|\bundeliver|\bnon[- ]?deliver|\bdeliver\w*\b[^.]{0,80}\b(?:fail|unsuccessful|aborted|impossible|rejected)|\bfail\w*\b[^.]{0,60}\b(?:deliver|recipient|address|send|mail|message)|\breturn(?:ed|ing) to (?:the )?sender|\bpermanent\w* (?:fatal )?(?:delivery )?(?:error|failure)|\b(?:given|giving|gave) up\b|\berrors? (?:\w+ )?(?:deliver|while)|\b(?:rejected|refused|blocked|bounced)\b|\bnot a (?:list )?member\b|\bunknown (?:user|recipient|address)|\b(?:user|recipient|address|mailbox)\b[^.]{0,30}\bunknown\b|\bno such (?:user|recipient|mailbox)|\b(?:quota|mailbox (?:is )?full)\b|nicht (?:zugestellt|zustellbar|ausgeliefert)|unzustellbar|(?:pas|non) (?:pu )?(?:être )?(?:remis|délivr|distribu|consegn|recapit)|no (?:se )?(?:pudo|ha podido|puede)|não (?:foi|pôde|pode)|не (?:было |был )?доставлен|届け|配信(?:でき|不能|されま)|送信できま|無法|无法|失败/i;
 
 const LABELLED =
-  /^\s*(?:[*•-]\s*)?(?:(?:the )?(?:failed|final|original|intended|invalid|bad|unknown|failing|affected|message|e-?mail|destination|envelope)[ -])*(?:recipients?|(?:failed|delivered|delivery|deliver|undeliverable) to|rcpt(?: to)?|address(?:es)?|e-?mail|users?|mailbox|empf(?:ä|ae)nger|destinataires?|destinatari[oa]s?|宛先|受信者|получатель)(?:\(s\))?(?: (?:address|list|name|e-?mail))?\s*[:=：]\s*/i;
+  /^\s*(?:[*•-]\s*)?(?:(?:the )?(?:failed|final|original|intended|invalid|bad|unknown|failing|affected|message|e-?mail|destination|envelope)[ -])*(?:recipients?|your (?:message|mail|e-?mail) to|(?:failed|delivered|delivery|deliver|undeliverable) to|rcpt(?: to)?|address(?:es)?|e-?mail|users?|mailbox|empf(?:ä|ae)nger|destinataires?|destinatari[oa]s?|宛先|受信者|получатель)(?:\(s\))?(?: (?:address|list|name|e-?mail))?\s*[:=：]\s*/i;
 
 /**
- * Reads a bounce that has no report: `null` where the message is no bounce. A message is one where a mail system (or a
- * null return path, or its subject) says so and its text tells of a failure.
+ * Reads a bounce that has no report: `null` where the message is no bounce.
  *
  * Recipients are taken from X-Failed-Recipients, from labelled lines (`Recipient: a@b`), lines that begin with an
  * address, lines that quote a reply about one, sentences about a failure, and last from the returned message; addresses
@@ -36,17 +38,33 @@ export function readTextBounce(
 ): RecipientReport[] | null {
   const subject = first(message.headers, 'subject') ?? '';
   const failedHeader = message.headers.get('x-failed-recipients') ?? [];
-  const told = tellsOfFailure(notice);
-  const isSystems =
-    failedHeader.length > 0 ||
-    isFromMailSystem(message) ||
-    hasNullReturnPath(message) ||
-    FAILURE_SUBJECT.test(subject);
-  if (!(isSystems && (told || failedHeader.length > 0 || FAILURE_SUBJECT.test(subject)))) return null;
-  const recipients = failedRecipients(message, notice, failedHeader).slice(0, mostRecipients);
+  const named = failedRecipients(message, notice, failedHeader);
+  if (!isBounce(message, notice, named.length > 0)) return null;
+  const recipients = named.slice(0, mostRecipients);
   const prose = proseOf(notice);
   if (recipients.length === 0) return [readOne(null, notice, prose, subject)];
   return recipients.map((recipient) => readOne(recipient, notice, prose, subject));
+}
+
+/** A person answers to a message, or passes it on. */
+const ANSWERS = /^\s*(?:re|aw|sv|antw|fwd?|wg|tr|rv)\s*:/i;
+
+/**
+ * Whether a message without a report is a bounce. The name of a mail system and words of failure are enough. An empty
+ * return path alone belongs to every automatic message, and words of failure in a subject to every parcel that was
+ * returned: these need to say who was not reached, or each the other. What is sent to lists is none, nor is what a person
+ * writes about one, unless the message came back with it.
+ */
+function isBounce(message: Message, notice: Notice, namesRecipient: boolean): boolean {
+  const subject = first(message.headers, 'subject') ?? '';
+  const saysSo = FAILURE_SUBJECT.test(subject);
+  if (message.headers.has('x-failed-recipients')) return true;
+  if (!(saysSo || tellsOfFailure(notice))) return false;
+  if (isFromMailSystem(message)) return true;
+  if (hasNullReturnPath(message)) return saysSo || namesRecipient;
+  if (!(saysSo && namesRecipient)) return false;
+  if (LIST_HEADERS.some((name) => message.headers.has(name))) return false;
+  return !ANSWERS.test(subject) || notice.original.size > 0;
 }
 
 /** Whether a notification quotes a refusal or tells of a failure in words. */

@@ -118,6 +118,7 @@ const HARD: [string, string][] = [
   ['556 5.1.10 Domain nodomain.example does not accept mail (nullMX)', 'no_mail_accepted'],
   ['550 Usuario desconocido', 'user_unknown'],
   ['550 Empfänger unbekannt', 'user_unknown'],
+  ['550 5.4.4 No mail servers appear to exist for the recipient', 'host_unknown'],
   // Codes alone
   ['550 5.1.1', 'user_unknown'],
   ['550 5.1.2', 'host_unknown'],
@@ -145,6 +146,12 @@ const NOT_HARD: [string, 'soft' | 'rejected', string, 'ours' | 'recipient'][] = 
   ['452 4.2.2 The email account that you tried to reach is over quota', 'soft', 'mailbox_full', 'recipient'],
   ['552 jane@example.com has exceeded the allowed storage', 'soft', 'mailbox_full', 'recipient'],
   ['452 4.3.1 Insufficient system storage', 'soft', 'system', 'recipient'],
+  [
+    "550 5.1.1 The number of messages in the recipient's mailbox exceeded the local limit",
+    'soft',
+    'mailbox_full',
+    'recipient',
+  ],
   // Inactive
   [
     '550-5.2.1 The email account that you tried to reach is inactive. For more information, go to https://support.google.com/mail/?p=DisabledUser',
@@ -204,6 +211,12 @@ const NOT_HARD: [string, 'soft' | 'rejected', string, 'ours' | 'recipient'][] = 
   ['454 Throttling failure: Maximum sending rate exceeded.', 'soft', 'rate_limit', 'ours'],
   ['454 Throttling failure: Daily message quota exceeded.', 'soft', 'rate_limit', 'ours'],
   ['550 5.4.5 Daily user sending quota exceeded.', 'soft', 'rate_limit', 'ours'],
+  [
+    '550 Domain example.org has exceeded the max defers and failures per hour (5/5 (100%)) allowed. Message discarded.',
+    'soft',
+    'rate_limit',
+    'ours',
+  ],
   ['550 Too many invalid recipients', 'soft', 'rate_limit', 'ours'],
   ['530 5.7.0 Must issue a STARTTLS command first', 'soft', 'authentication', 'ours'],
   ['530 Authentication required', 'soft', 'authentication', 'ours'],
@@ -240,6 +253,13 @@ const NOT_HARD: [string, 'soft' | 'rejected', string, 'ours' | 'recipient'][] = 
   ['550 Sender verify failed', 'rejected', 'policy', 'ours'],
   ['550 5.7.27 Sender address has null MX', 'rejected', 'policy', 'ours'],
   // Policy and content
+  [
+    '550 5.1.1 Amazon SES did not send the message to this address because it is on the suppression list for your account.',
+    'rejected',
+    'policy',
+    'recipient',
+  ],
+  ['550 5.1.1 Refused due to recipient preferences', 'rejected', 'policy', 'recipient'],
   ['554 5.7.9 Message not accepted for policy reasons', 'rejected', 'policy', 'recipient'],
   ['550 5.1.1 <jane@example.com>: Recipient rejected by local policy', 'rejected', 'policy', 'recipient'],
   ['550 5.7.0 Local Policy Violation', 'rejected', 'policy', 'recipient'],
@@ -344,8 +364,21 @@ describe('classifyReply', () => {
     expect(verdictOn('550 Unknown user jane@example.com (in reply to RCPT TO command)', null).action).toBe(
       'hard',
     );
+    for (const text of ['550 Mailbox unavailable or access denied', '550 5.5.0 mailbox unavailable']) {
+      expect(verdictOn(text, 'final', 'exchanger').action).toBe('soft');
+      expect(verdictOn(text, 'rcpt', 'exchanger').action).toBe('hard');
+    }
     expect(verdictOn('550 5.2.1 <jane@example.com>... User Unknown', null).action).toBe('soft');
     expect(verdictOn('550 5.2.1 <jane@example.com>... User Unknown', 'rcpt').action).toBe('hard');
+  });
+
+  it('does not doubt where a provider that saw the whole conversation calls the address dead', () => {
+    const judge = (text: string) =>
+      classifyReply({ reply: parseReplyText(text), phase: null, speaker: 'exchanger', calledDead: true });
+    expect(judge('550 No such user here').action).toBe('hard');
+    expect(judge('450 No such user here').action).toBe('soft');
+    expect(judge('552 5.2.2 mailbox full').action).toBe('soft');
+    expect(judge('550 5.7.1 rejected due to content policy').action).toBe('rejected');
   });
 
   it('takes no refusal of our own relay to relay for a verdict on the address', () => {

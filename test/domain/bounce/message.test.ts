@@ -528,6 +528,53 @@ describe('what is no bounce', () => {
     expect(await readOne(message)).toMatchObject({ kind: 'soft', category: 'expired' });
   });
 
+  const shop = 'Shop <news@shop.example>';
+  const ours = { 'Return-Path': '<b.1@shop.example>' };
+  it.each<[string, string, string, string, Record<string, string>]>([
+    [
+      'a newsletter about mail',
+      shop,
+      'Why mail bounces: mailbox full, delivery failed',
+      'A message to jane@example.net could not be delivered: 550 5.1.1 User unknown.',
+      { ...ours, 'List-Unsubscribe': '<https://shop.example/u>' },
+    ],
+    [
+      'a parcel that was returned',
+      shop,
+      'Delivery failed: nobody was at home',
+      'Your parcel could not be delivered. We return it to the sender.',
+      ours,
+    ],
+    [
+      'a receipt of a help desk',
+      'Support <support@example.net>',
+      '[#123] We received your request',
+      'If your message could not be processed, or was rejected, please call us.',
+      { 'Return-Path': '<>', 'Auto-Submitted': 'auto-generated' },
+    ],
+    [
+      'a person who writes about a bounce',
+      person,
+      'Re: Undelivered Mail Returned to Sender',
+      'My mail to you came back, what is wrong?\n\n> <news@example.com>: 550 5.1.1 User unknown',
+      {},
+    ],
+    ['an alarm', 'nagios@example.net', 'PROBLEM: mail failed', 'Delivery failed: connection refused', {}],
+  ])('%s', async (_, from, subject, body, headers) => {
+    expect(await readOne(notification(from, subject, body, headers))).toMatchObject({ kind: 'none' });
+  });
+
+  it('but a bounce that a person passes on is one', async () => {
+    const body = `FYI\n\n<jane@example.net>: 550 5.1.1 User unknown\n\n----- Original message -----\n${ORIGINAL}`;
+    const colleague = 'Sales <sales@example.com>';
+    expect(
+      await readOne(notification(colleague, 'Fwd: Undelivered Mail Returned to Sender', body, {})),
+    ).toMatchObject({
+      kind: 'hard',
+      recipient: 'jane@example.net',
+    });
+  });
+
   it.each([
     ['an ordinary answer', 'Re: Offers', 'Thank you, I will call you. By the way, my old mailbox was full.'],
     ['nothing', '', ''],
