@@ -37,8 +37,8 @@ const STRENGTH: readonly SendOutcome[] = ['unknown', 'delivered', 'exhausted', '
  * The outcome of a send after an event, or `null` where it stays as it is.
  *
  * What Heed ended itself (suppressed, cancelled) stays so. A send that still waits for its next attempt is ended by a
- * dead address and by a proof of delivery; that somebody else gave up is no reason for us to. One whose attempt is in the
- * air ends as that attempt ends.
+ * dead address and by a proof of delivery; that somebody else gave up is no reason for us to. What is learnt while an
+ * attempt is in the air has to come again ({@link comesTooEarly}).
  */
 export function outcomeAfterEvent(
   send: { readonly state: SendState; readonly outcome: SendOutcome | null },
@@ -50,4 +50,13 @@ export function outcomeAfterEvent(
   if (send.state !== 'final') return told === 'bounced' || kind === 'delivered' ? told : null;
   const before = STRENGTH.indexOf(send.outcome!);
   return before >= 0 && STRENGTH.indexOf(told) > before ? told : null;
+}
+
+/**
+ * Whether an event tells of an outcome before the attempt's own is written down: a relay next door reports a failure
+ * sooner than we note that it took the message, and a worker that died notes nothing for minutes. It is applied once the
+ * attempt has ended, or the end would depend on which of the two came first.
+ */
+export function comesTooEarly(send: { readonly state: SendState }, kind: DeliveryEventKind): boolean {
+  return send.state === 'attempting' && EVIDENCE[kind] !== null;
 }

@@ -29,6 +29,8 @@ const NO_ID = '00000000-0000-0000-0000-000000000000';
 const SWEEP_MS = 2_000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 10_000;
+/** What came in too early waits for the end of an attempt, which is written down in a moment or after minutes. */
+const TOO_EARLY_MS = 1_000;
 
 export interface Relay {
   /** Stops taking entries and waits for those that are on their way. */
@@ -51,6 +53,7 @@ interface RelayParts {
 export function startRelay(deps: RelayParts): Relay {
   const { db, log } = deps;
   const alarm = new Alarm();
+  const early: Early = new Map();
   let stopping = false;
   const listening = listen({
     connectionString: db.pool.options.connectionString!,
@@ -63,7 +66,7 @@ export function startRelay(deps: RelayParts): Relay {
     let pause = FIRST_PAUSE_MS;
     while (!stopping) {
       try {
-        const failed = await drain(deps, () => stopping);
+        const failed = await drain(deps, early, () => stopping);
         if (failed === 0) {
           pause = FIRST_PAUSE_MS;
           await alarm.wait(SWEEP_MS);
@@ -87,13 +90,17 @@ export function startRelay(deps: RelayParts): Relay {
   };
 }
 
+/** Entries that came too early, by id, and until when they rest. Milliseconds of a clock that never goes back. */
+type Early = Map<number, number>;
+
 /** Delivers what there is, in passes over the whole outbox so that an entry that fails holds up its aggregate alone. */
-async function drain(deps: RelayParts, stopping: () => boolean): Promise<number> {
+async function drain(deps: RelayParts, early: Early, stopping: () => boolean): Promise<number> {
   for (;;) {
+    for (const [id, until] of early) if (until <= performance.now()) early.delete(id);
     let delivered = 0;
     let failed = 0;
     for (let afterId = 0; !stopping(); ) {
-      const batch = await deliverBatch(deps, afterId);
+      const batch = await deliverBatch(deps, early, afterId);
       if (batch.lastId === null) break;
       delivered += batch.delivered;
       failed += batch.failed;
@@ -106,10 +113,12 @@ async function drain(deps: RelayParts, stopping: () => boolean): Promise<number>
 
 async function deliverBatch(
   deps: RelayParts,
+  early: Early,
   afterId: number,
 ): Promise<{ delivered: number; failed: number; lastId: number | null }> {
   return deps.db.transaction(async (tx) => {
-    const entries = await takeFromOutbox(tx, BATCH, afterId);
+    const taken = await takeFromOutbox(tx, BATCH, afterId);
+    const entries = taken.filter(({ id }) => !early.has(id));
     const once = { wakeSalesforcePush: onlyOnce(() => deps.processes.wakeSalesforcePush()) };
     const results = await Promise.allSettled(entries.map((entry) => deliver(deps, entry, once)));
     const done = entries.filter((_, index) => results[index]!.status === 'fulfilled');
@@ -117,16 +126,22 @@ async function deliverBatch(
       tx,
       done.map((entry) => entry.id),
     );
-    for (const result of results) {
-      if (result.status === 'rejected') deps.log.debug({ error: message(result.reason) }, 'not delivered');
+    let failed = 0;
+    for (const [index, result] of results.entries()) {
+      if (result.status === 'fulfilled') continue;
+      if (result.reason instanceof TooEarly) {
+        early.set(entries[index]!.id, performance.now() + TOO_EARLY_MS);
+        continue;
+      }
+      failed++;
+      deps.log.debug({ error: message(result.reason) }, 'not delivered');
     }
-    return {
-      delivered: done.length,
-      failed: entries.length - done.length,
-      lastId: entries.at(-1)?.id ?? null,
-    };
+    return { delivered: done.length, failed, lastId: taken.at(-1)?.id ?? null };
   });
 }
+
+/** It tells of an attempt that has not ended: nothing failed, and its turn comes later. */
+class TooEarly extends Error {}
 
 async function deliver(
   { db, processes, readInbound, now = () => new Date() }: RelayParts,
@@ -164,7 +179,9 @@ async function deliver(
       if (isOver((await readBulkUpdate(db, message.bulkUpdateId))?.state ?? 'done')) return;
       return processes.startBulkUpdate(message.bulkUpdateId);
     case 'applyInbound':
-      return applyInbound(db, now(), readInbound, message.inboundId);
+      if ((await applyInbound(db, now(), readInbound, message.inboundId)) === 'too_early')
+        throw new TooEarly();
+      return;
     case 'pushToSalesforce':
       return once.wakeSalesforcePush();
     case 'startSalesforceRun':

@@ -1,5 +1,5 @@
 import type { Category } from '../../domain/bounce/verdict.ts';
-import { type DeliveryEventKind, outcomeAfterEvent } from '../../domain/deliveryEvent.ts';
+import { comesTooEarly, type DeliveryEventKind, outcomeAfterEvent } from '../../domain/deliveryEvent.ts';
 import type { EventResult } from '../../domain/inbound.ts';
 import type { Origin, SendOutcome } from '../../domain/words.ts';
 import { plain, type Transaction } from '../connection.ts';
@@ -32,13 +32,14 @@ const FINISH = plain(`
  * order and any repetition of the same events ends the same. The address is the send's own (I4), never one that a
  * report names. A no holds for the person, as every other no does.
  *
- * @returns `unmatched` where there is no such send
+ * @returns `unmatched` where there is no such send; `too_early` where an attempt is in the air: the address is suppressed
+ *   as told, and the event has to be applied again once the attempt has ended
  */
 export async function applyDeliveryEvent(
   tx: Transaction,
   now: Date,
   event: DeliveryEvent,
-): Promise<EventResult> {
+): Promise<EventResult | 'too_early'> {
   if (event.kind === 'unsubscribe') {
     return unsubscribeInOneStep(tx, { way: 'unsubscribe_link', reason: 'provider' }, now, event.sendId);
   }
@@ -55,6 +56,7 @@ export async function applyDeliveryEvent(
   if (outcome !== null) await settle(tx, now, send!, event, outcome);
   const added = await suppress(tx, now, send!, event);
   if (outcome === 'exhausted' && !send!.test) await applySoftBounceLimit(tx, send!.addressId, now);
+  if (comesTooEarly(send!, event.kind)) return 'too_early';
   return outcome !== null || added > 0 ? 'applied' : 'no_change';
 }
 

@@ -83,7 +83,7 @@ const LOCK = plain(`select 1 from inbound where id = $1 and state = 'received' f
 const EVENT = plain(`
   insert into delivery_event (inbound_id, n, kind, category, fault_ours, status, reply_code, diagnostic, rule, send_id,
     result, at)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`);
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (inbound_id, n) do nothing`);
 const APPLIED = plain(`update inbound set state = 'applied', applied_at = $2 where id = $1`);
 const FAILED = plain(
   `update inbound set state = 'failed', failure = $2, applied_at = $3 where id = $1 and state = 'received'`,
@@ -94,39 +94,46 @@ const FAILED = plain(
  *
  * An item that cannot be read, or that PostgreSQL refuses as data, is marked `failed` with the reason and kept: trying it
  * again would end the same. Trouble of the database is thrown, and the caller tries again.
+ *
+ * @returns `too_early` where it tells of a send whose attempt is in the air: it stays `received`, and the caller tries
+ *   again a little later
  */
 export async function applyInbound(
   db: Database,
   now: Date,
   read: InboundReader,
   inboundId: string,
-): Promise<void> {
+): Promise<'done' | 'too_early'> {
   const [item] = await db.query<{ source: InboundSource; content: Buffer; recipients: string[] }>(WAITING, [
     inboundId,
   ]);
-  if (item === undefined) return;
+  if (item === undefined) return 'done';
   let understood: Understood;
   try {
     understood = await read(item);
   } catch (error) {
     await db.query(FAILED, [inboundId, reasonOf(error), now]);
-    return;
+    return 'done';
   }
   try {
-    await db.transaction(async (tx) => {
+    return await db.transaction(async (tx) => {
       const [mine] = await tx.query(LOCK, [inboundId]);
-      if (mine === undefined) return;
+      if (mine === undefined) return 'done';
+      let tooEarly = false;
       for (const [index, finding] of understood.findings.entries()) {
-        await applyFinding(tx, now, inboundId, index + 1, finding);
+        if (!(await applyFinding(tx, now, inboundId, index + 1, finding))) tooEarly = true;
       }
       for (const sendId of understood.unsubscribes) {
         await unsubscribeInOneStep(tx, { way: 'unsubscribe_mail' }, now, sendId);
       }
+      if (tooEarly) return 'too_early';
       await tx.query(APPLIED, [inboundId, now]);
+      return 'done';
     });
   } catch (error) {
     if (!isRefusedData(error)) throw error;
     await db.query(FAILED, [inboundId, reasonOf(error), now]);
+    return 'done';
   }
 }
 
@@ -151,17 +158,19 @@ export async function retryInbound(
   return 'done';
 }
 
+/** @returns false where it came too early, and is told of by no event yet */
 async function applyFinding(
   tx: Transaction,
   now: Date,
   inboundId: string,
   n: number,
   finding: Finding,
-): Promise<void> {
+): Promise<boolean> {
   const { kind, category, faultOurs } = finding;
   const sendId = await findSend(tx, finding);
   const result =
     sendId === null ? 'unmatched' : await applyDeliveryEvent(tx, now, { sendId, kind, category, faultOurs });
+  if (result === 'too_early') return false;
   await tx.query(EVENT, [
     inboundId,
     n,
@@ -176,6 +185,7 @@ async function applyFinding(
     result,
     now,
   ]);
+  return true;
 }
 
 const BY_ID = plain('select id from send where id = $1');

@@ -111,6 +111,30 @@ describe('delivery events', () => {
     expect(await stateOf(send)).toMatchObject({ state: 'final', outcome: 'bounced' });
   });
 
+  it('a report that comes while an attempt is in the air suppresses at once, and settles once it has ended', async () => {
+    const told = [
+      ['hard_bounce', 'delivered', 'bounced', ['bounced']],
+      ['gave_up', 'delivered', 'exhausted', []],
+      ['rejected', 'unknown', 'rejected', []],
+      ['delivered', 'unknown', 'delivered', []],
+    ] as const;
+    for (const [kind, ended, outcome, reasons] of told) {
+      const send = await account.send(await account.prospect(`early${++counter}@example.net`), { emailId });
+      await account.db.query(plain(`update send set state = 'attempting' where id = $1`), [send.sendId]);
+      expect(await apply(send, kind)).toBe('too_early');
+      expect(await stateOf(send)).toMatchObject({ state: 'attempting', reasons });
+      await account.db.query(plain(`update send set state = 'final', outcome = $2 where id = $1`), [
+        send.sendId,
+        ended,
+      ]);
+      expect(await apply(send, kind)).toBe('applied');
+      expect(await stateOf(send)).toMatchObject({ state: 'final', outcome, reasons });
+    }
+    const send = await account.send(await account.prospect(`early${++counter}@example.net`), { emailId });
+    await account.db.query(plain(`update send set state = 'attempting' where id = $1`), [send.sendId]);
+    expect(await apply(send, 'none')).toBe('no_change');
+  });
+
   it('a report about a send that we never made changes nothing', async () => {
     expect(await apply({ sendId: '00000000-0000-7000-8000-000000000000' }, 'hard_bounce')).toBe('unmatched');
   });

@@ -325,6 +325,44 @@ describe('applying', () => {
     expect(await readInbound(account.db, first.id)).toMatchObject({ state: 'applied' });
   });
 
+  it('I2 what comes before the end of an attempt is applied after it, and holds up nobody', async () => {
+    await account.db.query(plain('delete from outbox'));
+    const [early, other] = [await delivered(), await delivered()];
+    await account.db.query(plain(`update send set state = 'attempting', outcome = null where id = $1`), [
+      early.sendId,
+    ]);
+    const first = await store(dsn({ status: '5.7.1', diagnostic: '550 5.7.1 rejected by content policy' }), [
+      testReturnPath.of(early.sendId),
+    ]);
+    let reads = 0;
+    const relay = startRelay({
+      db: account.db,
+      processes: {} as WorkflowProcesses,
+      async readInbound(item) {
+        if (item.recipients[0] === testReturnPath.of(early.sendId)) reads++;
+        return testReader(item);
+      },
+      log: silent,
+    });
+    try {
+      await until('it was looked at', async () => reads > 0);
+      await store(dsn({}), [testReturnPath.of(other.sendId)]);
+      await until('another one is applied', async () => (await stateOf(other)).outcome === 'bounced');
+      expect(await readInbound(account.db, first.id)).toMatchObject({ state: 'received', events: [] });
+      await account.db.query(plain(`update send set state = 'final', outcome = 'unknown' where id = $1`), [
+        early.sendId,
+      ]);
+      await until('it is applied', async () => (await stateOf(early)).outcome === 'rejected');
+      await until('the item is done', async () => {
+        const item = await readInbound(account.db, first.id);
+        return item!.state === 'applied';
+      });
+      expect((await readInbound(account.db, first.id))!.events).toMatchObject([{ result: 'applied' }]);
+    } finally {
+      await relay.stop();
+    }
+  });
+
   it('any order and any repetition of the same items ends the same', async () => {
     const items = {
       dead: (to: string) => dsn({ to }),
