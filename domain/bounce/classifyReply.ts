@@ -19,6 +19,8 @@ export interface ReplyToClassify {
 const CONVERSATION: readonly SmtpPhase[] = ['connect', 'greeting', 'ehlo', 'starttls', 'auth', 'quit'];
 /** What can go wrong between us and the server; of anything else it is simply not available. */
 const OF_CONVERSATION: readonly Category[] = ['rate_limit', 'reputation', 'authentication', 'network'];
+/** Who said it, as Postfix and Exim put it before what was said. */
+const SPEAKER = /(?<!client )\bhost [\w-]+\.[\w.-]+(?:\s?\[[^\]\s]+\](?::\d+)?)?(?: said)?:/g;
 const LINK = /\bhttps?:\/\/\S+/gi;
 /** Characters looked at: far more than a reply has, few enough for every pattern. */
 const LONGEST_TEXT = 4000;
@@ -104,6 +106,7 @@ function isDoubtful({ phase, code, enhancedCode, text }: SeenReply): boolean {
 function normalise(text: string, recipientDomain: string | undefined): string {
   return text
     .toLowerCase()
+    .replace(SPEAKER, ' ')
     .replace(/[’‘`]/g, "'")
     .replace(/<?[^\s<>"'(),;:[\]]+@([^\s<>"'(),;:[\]]+[^\s<>"'(),;:.[\]])>?/g, (_, domain: string) =>
       recipientDomain === undefined || domain === recipientDomain ? 'addr' : 'otheraddr',

@@ -7,7 +7,7 @@ const CODE_WITH_ENHANCED = new RegExp(`(?<![\\d.])([245]\\d\\d)[ -]+#?(${ENHANCE
 const CODE_QUOTED =
   /(?:^|[:;'"(<>[\]=]\s*|\b(?:said|returned|with|was|reason|error|response)\s)([245]\d\d)(?=[ -]\S|\s*$)/i;
 const CODE_ANYWHERE = /(?<![\d.:/])\b([45][0-7]\d)[ -](?=[^\s\d])/;
-const ENHANCED_ALONE = new RegExp(`(?<![\\d.])(${ENHANCED})`);
+const ENHANCED_ALONE = new RegExp(`(?<![\\d.])(${ENHANCED})`, 'g');
 
 /**
  * Reads the reply out of a text that quotes it, such as a Diagnostic-Code field or the body of a bounce message:
@@ -21,7 +21,8 @@ export function parseReplyText(text: string): SmtpReply {
     .trim();
   const both = CODE_WITH_ENHANCED.exec(flat);
   const code = both?.[1] ?? CODE_QUOTED.exec(flat)?.[1] ?? CODE_ANYWHERE.exec(flat)?.[1] ?? null;
-  const enhancedCode = both?.[2] ?? enhancedCodeIn(flat);
+  const beside = both?.[2];
+  const enhancedCode = beside === undefined || saysNothing(beside) ? enhancedCodeIn(flat) : beside;
   let rest = flat;
   if (code !== null) rest = rest.replace(new RegExp(`(?<![\\d.:/])${code}(?=[ -]|$)[ -]*`, 'g'), ' ');
   if (enhancedCode !== null) {
@@ -33,9 +34,18 @@ export function parseReplyText(text: string): SmtpReply {
   return { code: Number(code ?? 0), enhancedCode, text: rest.replace(/\s+/g, ' ').trim() };
 }
 
-/** The first enhanced status code that stands in a text, as qmail writes it: `no mailbox here (#5.1.1)`. */
+/**
+ * The first enhanced status code in a text that says something, as qmail writes it: `no mailbox here (#5.1.1)`; where there
+ * is none, the first one.
+ */
 export function enhancedCodeIn(text: string): string | null {
-  return ENHANCED_ALONE.exec(text)?.[1] ?? null;
+  const codes = [...text.matchAll(ENHANCED_ALONE)].map(([, code]) => code!);
+  return codes.find((code) => !saysNothing(code)) ?? codes[0] ?? null;
+}
+
+/** RFC 3463 section 3.1: X.0.y is an other or undefined status. Exchange Online passes on with it what others said. */
+export function saysNothing(enhancedCode: string): boolean {
+  return /^\d\.0\./.test(enhancedCode);
 }
 
 /** How mail systems tell in words which command the quoted reply answered. */

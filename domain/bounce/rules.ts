@@ -61,13 +61,16 @@ const inPhase =
 const MAILBOX =
   '(?:users?(?: ?names?| ?ids?)?|userids?|recipients?|mail ?box(?:es)?|accounts?|(?<!ip |host |server |sender |system )address(?:es)?|adresse|addressee|alias(?:es)?|local[- ]part|destinataires?|utilisateurs?|usuarios?|empf(?:ä|ae)nger|benutzer|utente|destinatari[oa]|usu[aá]rio)';
 const NOT_THERE =
-  "(?:unknown(?! (?:error|reason|problem|failure|status|sender|host|command|protocol|content))|not (?:be )?(?:found|known|recogni[sz]ed|listed|registered|present|local|valid|exist)\\b|(?:does|do|did)(?: not|n't) (?:currently )?exist|(?:isn't|aren't) (?:valid|known|listed|registered|local)|(?:could|can)(?:not|n't| not) be found|non-?exist[ae]nt|invalid(?! (?:sender|helo|message|header|content|credential|certificate|command|response|character))|no longer (?:exists?|valid|available|active|in (?:use|service|existence)|here|with|employed|accepts|on)|inconnue?s?|invalide|inexistante?|desconocid[oa]|no existe|inexistente|unbekannt|existiert nicht|sconosciut[oa]|non esiste|desconhecid[oa])";
+  "(?:unknown(?! (?:(?:mailer|delivery|internal|system|server|smtp) )?(?:error|reason|problem|failure|status|sender|host|command|protocol|content))|not (?:be )?(?:found|known|recogni[sz]ed|listed|registered|present|local|valid|exist)\\b|(?:does|do|did)(?: not|n't) (?:currently )?exist|(?:isn't|aren't) (?:valid|known|listed|registered|local)|(?:could|can)(?:not|n't| not) be found|non-?exist[ae]nt|invalid(?! (?:sender|helo|message|header|content|credential|certificate|command|response|character))|no longer (?:exists?|valid|available|active|in (?:use|service|existence)|here|with|employed|accepts|on)|inconnue?s?|invalide|inexistante?|desconocid[oa]|no existe|inexistente|unbekannt|existiert nicht|sconosciut[oa]|non esiste|desconhecid[oa])";
 const NO_SUCH =
   "(?:unknown|invalid|illegal|no such|no|non-?exist[ae]nt|wrong|bad|undeliverable|unroute?able|unresolvable|not an? (?:\\w+ )?(?:valid|known|active|existing|existent|local|registered)|(?:is|was)n't an? (?:valid|known|existing))";
 const WITHIN_SENTENCE = '(?:[^.;!?]|\\.(?=\\w)){0,70}?';
 
 const USER_UNKNOWN = [
-  new RegExp(`\\b${MAILBOX}\\b${WITHIN_SENTENCE}\\b${NOT_THERE}`),
+  new RegExp(`\\b${MAILBOX}\\b(?! (?:database|lookup|directory|table))${WITHIN_SENTENCE}\\b${NOT_THERE}`),
+  new RegExp(
+    `\\b(?:cannot|can't|could not|couldn't|unable to) (?:find|locate|accept) (?:(?:the|this|that|a|such) )?${MAILBOX}\\b`,
+  ),
   new RegExp(
     `\\b${NO_SUCH}\\s+(?:(?:or|and|final|delivery|local|virtual|destination|e-?mail|illegal|invalid|unknown|valid|smtp|internet|the|such)\\s+|\\W+){0,4}(?:${MAILBOX}|person|customer|member|subscriber)\\b`,
   ),
@@ -77,7 +80,7 @@ const USER_UNKNOWN = [
   /\bnot our (?:user|customer)\b|\bnot (?:an? )?(?:\w+ )?(?:user|customer|recipient|mailbox) here\b/,
   /\brecip(?:ient)?notfound\b|\bbadrcptto\b|\bvalidrcptto\b/,
   /\b(?:bad|invalid) destination mailbox\b/,
-  /\b(?:account|mail ?box|address|user)\b(?: addr)? (?:has been|is|was) (?:permanently )?(?:deleted|removed|closed)\b/,
+  /\b(?:account|mail ?box|address|user)\b(?: addr)? (?:(?:has been|is|was) )?(?:permanently )?(?:deleted|removed|closed)\b/,
   // Said of the address with nothing added: no policy, no content, nothing about us.
   /(?<!sender |from |ip )\b(?:addr|recipient|recipient address|address)\b\W{0,6}(?:is |was )?(?:address )?(?:rejected|not accepted)\b\W*(?:addr\b\W*)?$/,
 ];
@@ -139,11 +142,12 @@ const SENDER =
   '(?:sender|originator|return[- ]path|reverse[- ]path|mail[- ]from|envelope[- ]from|from[: ](?:address|header|domain)|helo|ehlo)';
 const OUR_SENDER = [
   new RegExp(
-    `(?<!\\bto )(?<!\\bto the )\\b${SENDER}\\b(?:[^.;]|\\.(?=\\w)){0,60}?\\b(?:unknown|not (?:exist|found|valid|permitted|allowed|owned|verified|listed|registered|authori[sz]ed|accepted)|(?:does not|doesn't) (?:exist|resolve)|invalid|rejected|denied|refused|blocked|unverified|verif\\w+ failed|could not be verified|no such|unroute?able|cannot be|mismatch|missing)`,
+    `(?<!\\bto )(?<!\\bto the )\\b${SENDER}\\b(?:[^.;]|\\.(?=\\w)){0,60}?\\b(?:unknown|not (?:exist|found|valid|permitted|allowed|owned|verified|known|recogni[sz]ed|listed|registered|authori[sz]ed|accepted)|(?:does not|doesn't) (?:exist|resolve)|invalid|rejected|denied|refused|blocked|unverified|verif\\w+ failed|could not be verified|no such|unroute?able|cannot be|mismatch|missing)`,
   ),
   new RegExp(
     `\\b(?:unknown|invalid|unroute?able|unresolvable|unverified|missing|illegal|bad|rejected|malformed|no such|provide a valid)\\b (?:\\w+ )?${SENDER.replace('(?:', '(?:from\\b|')}`,
   ),
+  new RegExp(`\\b(?:cannot|can't|could not|couldn't|unable to) verify (?:(?:the|your) )?${SENDER}\\b`),
   /\bsending domain\b|\bsender(?:'s)? (?:domain|address)\b|\bfrom: domain\b|\bnot allowed to send\b/,
 ];
 
@@ -390,7 +394,7 @@ export const WORD_RULES: readonly Rule[] = [
     permanent: 'hard',
     fault: 'recipient',
     matches: says(
-      /\b(?:has|have) moved\b|\bno forwarding address\b|\bno longer (?:on|at|with|works?)\b|\bhas (?:changed|a new) (?:e-?mail )?address\b|\bnot our customer\b/,
+      /\b(?:has|have) moved\b|\bhas been replaced by\b|\bno forwarding address\b|\bno longer (?:on|at|with|works?)\b|\bhas (?:changed|a new) (?:e-?mail )?address\b|\bnot our customer\b/,
     ),
   },
   {

@@ -138,7 +138,9 @@ export function readAutoReply(message: Message): RecipientReport | null {
 /** Whether the message looks like a person's own automatic answer rather than a mail system's notification. */
 export function answersInPerson(message: Message): boolean {
   const subject = subjectOf(message);
-  if (isFromMailSystem(message) || message.headers.has('x-failed-recipients')) return false;
+  if (message.headers.has('x-failed-recipients')) return false;
+  // Some mail systems write them in their own name.
+  if (isFromMailSystem(message)) return REPLY_SUBJECT.test(subject) && !FAILURE_SUBJECT.test(subject);
   return REPLY_SUBJECT.test(subject) || (readAutoReply(message) !== null && !FAILURE_SUBJECT.test(subject));
 }
 

@@ -1,5 +1,5 @@
 import { classifyReply } from '../classifyReply.ts';
-import { parseReplyText } from '../replyText.ts';
+import { parseReplyText, saysNothing } from '../replyText.ts';
 import { ENHANCED_CODE_RULES, WORD_RULES } from '../rules.ts';
 import type { SmtpPhase, SmtpReply, Verdict } from '../verdict.ts';
 import type { RecipientReport } from './report.ts';
@@ -63,7 +63,7 @@ export function judge(
 function isUnconfirmed({ verdict, reply, each }: Judged): boolean {
   if (verdict.category !== 'user_unknown' || !each.quoted || each.phase !== null || reply.code !== 0)
     return false;
-  return reply.enhancedCode === null || reply.enhancedCode.endsWith('.0.0');
+  return reply.enhancedCode === null || saysNothing(reply.enhancedCode);
 }
 
 function judgement(
@@ -116,8 +116,8 @@ function rankOf(rule: string): number {
   return rule === 'no rule' ? 0 : 1;
 }
 
-/** The code in the text, unless it says nothing (X.0.0) and the one beside it does. */
+/** The code in the text, unless it says nothing and there is one beside it. */
 function specific(inText: string | null, beside: string | null): string | null {
-  if (inText === null || (/\.0\.0$/.test(inText) && beside !== null)) return beside ?? inText;
+  if (inText === null || (saysNothing(inText) && beside !== null)) return beside ?? inText;
   return inText;
 }

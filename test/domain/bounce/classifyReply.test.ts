@@ -118,6 +118,13 @@ const HARD: [string, string][] = [
   ['556 5.1.10 Domain nodomain.example does not accept mail (nullMX)', 'no_mail_accepted'],
   ['550 Usuario desconocido', 'user_unknown'],
   ['550 Empfänger unbekannt', 'user_unknown'],
+  ['550 cannot find this user', 'user_unknown'],
+  ['550 jane@example.com: account deleted', 'user_unknown'],
+  ['551 jane@example.com has been replaced by other@example.com', 'mailbox_moved'],
+  [
+    '550 5.0.350 Remote server returned an error -> 550 5.1.1 <jane@example.com>: Recipient address rejected: User unknown',
+    'user_unknown',
+  ],
   ['550 5.4.4 No mail servers appear to exist for the recipient', 'host_unknown'],
   // Codes alone
   ['550 5.1.1', 'user_unknown'],
@@ -250,6 +257,8 @@ const NOT_HARD: [string, 'soft' | 'rejected', string, 'ours' | 'recipient'][] = 
     'policy',
     'ours',
   ],
+  ['550 5.1.1 Sender not known', 'rejected', 'policy', 'ours'],
+  ['550 rejected: cannot verify sender; user unknown', 'rejected', 'policy', 'ours'],
   ['550 Sender verify failed', 'rejected', 'policy', 'ours'],
   ['550 5.7.27 Sender address has null MX', 'rejected', 'policy', 'ours'],
   // Policy and content
@@ -379,6 +388,16 @@ describe('classifyReply', () => {
     expect(judge('450 No such user here').action).toBe('soft');
     expect(judge('552 5.2.2 mailbox full').action).toBe('soft');
     expect(judge('550 5.7.1 rejected due to content policy').action).toBe('rejected');
+  });
+
+  it('takes the name of who said something for no part of it', () => {
+    const said = 'host mx.example.com[192.0.2.1]:25 said: 554 5.3.0 unknown mailer error 255';
+    expect(verdictOn(said, 'rcpt', 'exchanger')).toMatchObject({ action: 'soft', category: 'system' });
+    expect(verdictOn('550 system error, user database not found', 'rcpt', 'exchanger').action).not.toBe(
+      'hard',
+    );
+    const listed = '554 5.7.1 Client host mail.example.org[192.0.2.1] blocked using zen.spamhaus.org';
+    expect(verdictOn(listed)).toMatchObject({ action: 'soft', category: 'reputation' });
   });
 
   it('takes no refusal of our own relay to relay for a verdict on the address', () => {

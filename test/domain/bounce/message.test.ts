@@ -463,6 +463,11 @@ describe('what is no bounce', () => {
     });
   });
 
+  it('an automatic reply in the name of the mail system', async () => {
+    const message = notification('MAILER-DAEMON (Jane)', 'Auto-reply: Offers', away);
+    expect(await readOne(message)).toMatchObject({ kind: 'none', source: 'auto_reply' });
+  });
+
   it('a read receipt (RFC 8098), even of a message deleted unread', async () => {
     const message = report(
       'disposition-notification',
