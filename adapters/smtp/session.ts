@@ -17,9 +17,6 @@ import type { Received, Wire } from './wire.ts';
 /** Content up to this many octets goes out with its final dot in one write. */
 const ONE_WRITE_OCTETS = 16_384;
 
-/** As long as a server answers the final dot within this time, the next envelope goes out together with it. */
-const PROMPT_MILLISECONDS = 250;
-
 /** Larger content goes out in blocks, each with a deadline of its own (RFC 5321 section 4.5.3.2.5). */
 const BLOCK_OCTETS = 65_536;
 
@@ -227,7 +224,7 @@ export class SmtpSession {
     );
     const written = performance.now();
     const final = await this.#expect('final', 2);
-    this.#prompt = performance.now() - written < PROMPT_MILLISECONDS;
+    this.#prompt = performance.now() - written < this.#timeouts.prompt;
     queued.ended(final.passed ? { kind: 'accepted', reply: plain(final.reply) } : final.end);
     return following && { queued: following.queued, content: following.content, behind: true };
   }

@@ -6,6 +6,8 @@ export interface SmtpTimeouts extends Readonly<Record<SmtpPhase, number>> {
   readonly reset: number;
   /** Answer of the owner's `beforeHandOver`. */
   readonly handOver: number;
+  /** As long as a server answers the final dot within this time, the next envelope goes out together with it. */
+  readonly prompt: number;
 }
 
 /** RFC 5321 section 4.5.3.2 where it names one; the rest as mail servers have it. */
@@ -27,4 +29,6 @@ export const DEFAULT_TIMEOUTS: SmtpTimeouts = {
   reset: 20_000,
   /** A database statement or two; the server keeps waiting for DATA meanwhile. */
   handOver: 30_000,
+  /** Far below the 2 s for which the decision to send the next message holds. */
+  prompt: 250,
 };
