@@ -111,6 +111,6 @@ function normalise(text: string, recipientDomain: string | undefined): string {
     .replace(/<?[^\s<>"'(),;:[\]]+@([^\s<>"'(),;:[\]]+[^\s<>"'(),;:.[\]])>?/g, (_, domain: string) =>
       recipientDomain === undefined || domain === recipientDomain ? 'addr' : 'otheraddr',
     )
-    .replace(/\s+/g, ' ')
+    .replace(/[\s_]+/g, ' ')
     .trim();
 }

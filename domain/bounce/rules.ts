@@ -59,9 +59,9 @@ const inPhase =
  * its not being there. What lies between them stays within one sentence.
  */
 const MAILBOX =
-  '(?:users?(?: ?names?| ?ids?)?|userids?|recipients?|mail ?box(?:es)?|accounts?|(?<!ip |host |server |sender |system )address(?:es)?|adresse|addressee|alias(?:es)?|local[- ]part|destinataires?|utilisateurs?|usuarios?|empf(?:ä|ae)nger|benutzer|utente|destinatari[oa]|usu[aá]rio)';
+  '(?:users?(?: ?names?| ?ids?)?|userids?|recipients?|mail ?box(?:es)?|accounts?|(?<!ip |host |server |sender |system )address(?:es)?|adresse|addressee|alias(?:es)?|local[- ]part|destinataires?|utilisateurs?|usuarios?|empf(?:ä|ae)nger|benutzer|utente|destinat[aá]ri[oa]|usu[aá]rio|direcci[oó]n)';
 const NOT_THERE =
-  "(?:unknown(?! (?:(?:mailer|delivery|internal|system|server|smtp) )?(?:error|reason|problem|failure|status|sender|host|command|protocol|content))|not (?:be )?(?:found|known|recogni[sz]ed|listed|registered|present|local|valid|exist)\\b|(?:does|do|did)(?: not|n't) (?:currently )?exist|(?:isn't|aren't) (?:valid|known|listed|registered|local)|(?:could|can)(?:not|n't| not) be found|non-?exist[ae]nt|invalid(?! (?:sender|helo|message|header|content|credential|certificate|command|response|character))|no longer (?:exists?|valid|available|active|in (?:use|service|existence)|here|with|employed|accepts|on)|inconnue?s?|invalide|inexistante?|desconocid[oa]|no existe|inexistente|unbekannt|existiert nicht|sconosciut[oa]|non esiste|desconhecid[oa])";
+  "(?:unknown(?! (?:(?:mailer|delivery|internal|system|server|smtp) )?(?:error|reason|problem|failure|status|sender|host|command|protocol|content))|not (?:be )?(?:found|known|recogni[sz]ed|listed|registered|present|local|valid|exist)\\b|(?:does|dos|do|did)(?: not|n't) (?:currently )?exist|(?:isn't|aren't) (?:valid|known|listed|registered|local)|(?:could|can)(?:not|n't| not) be found|non-?exist[ae]nt|invalid(?! (?:sender|helo|message|header|content|credential|certificate|command|response|character))|no longer (?:exists?|valid|available|active|in (?:use|service|existence)|here|with|employed|accepts|on)|inconnue?s?|invalide|inexistante?|desconocid[oa]|no existe|inexistente|unbekannt|existiert nicht|sconosciut[oa]|non esiste|desconhecid[oa])";
 const NO_SUCH =
   "(?:unknown|invalid|illegal|no such|no|non-?exist[ae]nt|wrong|bad|undeliverable|unroute?able|unresolvable|not an? (?:\\w+ )?(?:valid|known|active|existing|existent|local|registered)|(?:is|was)n't an? (?:valid|known|existing))";
 const WITHIN_SENTENCE = '(?:[^.;!?]|\\.(?=\\w)){0,70}?';
@@ -76,6 +76,9 @@ const USER_UNKNOWN = [
   ),
   new RegExp(`\\baddr\\b\\W{0,6}(?:is |was )?${NOT_THERE}`),
   /\b(?:does not|doesn't) have an? (?:\S+ )?(?:account|mailbox)\b/,
+  new RegExp(`\\b(?:do|does)(?: not|n't) have (?:such|this|that) (?:an? )?${MAILBOX}\\b`),
+  /(?:用户|用戶|收件人|邮箱|信箱|帐号|账号|帳號)[^。；;]{0,12}(?:不存在|无效|無效)/,
+  /(?:пользовател|получател|ящик)\p{L}*[^.;]{0,40}(?:не (?:найден|существует)|неизвест)/u,
   /\b(?:there is )?no(?: one|body)? (?:here )?(?:at|by|with|under) (?:this|that) (?:address|name)\b/,
   /\bnot our (?:user|customer)\b|\bnot (?:an? )?(?:\w+ )?(?:user|customer|recipient|mailbox) here\b/,
   /\brecip(?:ient)?notfound\b|\bbadrcptto\b|\bvalidrcptto\b/,
@@ -86,7 +89,7 @@ const USER_UNKNOWN = [
 ];
 
 const HOST_UNKNOWN = [
-  /\b(?:(?<!sender |sending |from )domain|host|mail ?server|exchanger)(?:\s+name|\/domain)?\b(?:[^.;!?]|\.(?=\w)){0,50}?\b(?:unknown|not found|(?:does not|doesn't) exist|non-?existent|could(?:n't| not) be found|(?:does not|doesn't) resolve)/,
+  /(?<!sender |sending |from |your |our |client )\b(?:domain|host|mail ?server|exchanger)(?:\s+name|\/domain)?\b(?:[^.;!?]|\.(?=\w)){0,50}?\b(?:unknown|not found|(?:does not|doesn't) exist|non-?existent|could(?:n't| not) be found|(?:does not|doesn't) resolve)/,
   /\b(?:unknown|no such|illegal|non-?existent|invalid|unroute?able mail) (?:host|domain|host\/domain)\b/,
   /\bcould(?:n't| not) find (?:any|a) (?:host|mail exchanger|mx)\b|\bno mx (?:records? )?(?:found|exists?)?/,
   /\bno (?:mail (?:servers?|hosts?|exchangers?)|mx hosts?) (?:\w+ ){0,3}(?:exists?|found|for)\b/,
@@ -127,7 +130,7 @@ const OUR_HOST_LISTED = [
 
 const RATE_LIMITED = [
   /\brate[- ]?limit|\bthrottl|\bslow down\b|\btoo (?:fast|quickly|frequent)|\bfrequency limit|\bunusual(?:ly high)? rate\b|\bconnection rate\b/,
-  /\btoo many\b(?:[^.;]|\.(?=\w)){0,40}\b(?:connections?|sessions?|messages?|e-?mails?|recipients?|errors?|unknown|invalid|bad|requests|connexions)\b/,
+  /\btoo many\b(?:[^.;]|\.(?=\w)){0,40}\b(?:connections?|sessions?|messages?|e-?mails?|recipients?|errors?|unknown|invalid|bad|requests|connexions)\b|\b(?:unknown|invalid) (?:users?|recipients?) limit\b/,
   /\b(?:daily|hourly|sending|relay|connection|recipients? per)\b(?:[^.;]|\.(?=\w)){0,30}\b(?:quota|limits?|threshold)\b/,
   /\bexceed\w*\b(?:[^.;]|\.(?=\w)){0,40}\b(?:daily|hourly|per (?:second|minute|hour|day)|rate|sending|connections?|relay)\b/,
 ];
@@ -148,13 +151,13 @@ const OUR_SENDER = [
     `\\b(?:unknown|invalid|unroute?able|unresolvable|unverified|missing|illegal|bad|rejected|malformed|no such|provide a valid)\\b (?:\\w+ )?${SENDER.replace('(?:', '(?:from\\b|')}`,
   ),
   new RegExp(`\\b(?:cannot|can't|could not|couldn't|unable to) verify (?:(?:the|your) )?${SENDER}\\b`),
-  /\bsending domain\b|\bsender(?:'s)? (?:domain|address)\b|\bfrom: domain\b|\bnot allowed to send\b/,
+  /\bin (?:your )?(?:helo|ehlo)\b|\bsending domain\b|\bsender(?:'s)? (?:domain|address)\b|\bfrom: domain\b|\bnot allowed to send\b/,
 ];
 
 const SPAM_OR_VIRUS = [
   /\b(?:anti-?)?spam|\bunsolicited|\bubes?\b|\bbulk (?:e-?mail|mail|message)|\bphish|\bvirus|\bmalware|\btrojan|\binfected|\bmalicious|\bsuspicious|\bhoax|\bscam\b/,
   /\b(?:message|mail|e-?mail) content\b|\bcontent (?:rejected|denied|filter|presents)|\bblacklisted (?:url|link)|\b(?:prohibited|forbidden|banned|blocked) (?:attachment|file|content)|\battachment\b/,
-  /\brfc[- ]?(?:\d+ )?(?:non-?)?compl|\bnot (?:rfc )?\d*\s*compliant\b|\bheader error|\bheaders? (?:too|are|is)\b|\bmessage header\b|\b(?:multiple|missing|duplicate) (?:\w+ )?(?:addresses|headers?)\b|\bmultiple addresses\b|\bmedia error\b|\bmessage filtered\b/,
+  /\brfc[- ]?(?:\d+ )?(?:non-?)?compl|\bnot (?:rfc )?\d*\s*compliant\b|\bheader error|\bheaders? (?:too|are|is)\b|\bmessage header\b|\b(?:multiple|missing|duplicate) (?:\w+ )?(?:addresses|headers?)\b|\b(?:invalid|malformed|bad|illegal|from|to|cc|reply-to) headers?\b|\bmultiple addresses\b|\bmedia error\b|\bmessage filtered\b/,
 ];
 
 const TOO_LARGE = [
@@ -185,7 +188,7 @@ const EXPIRED = [
 ];
 
 /** Of an exchanger it means that the recipient is not there; of our relay, that it does not take this from us. */
-const RECIPIENT_ACCESS_DENIED = /\brecipient address rejected:? access denied\b/;
+const RECIPIENT_ACCESS_DENIED = /\brecipient address(?:es)? rejected ?:? access denied\b/;
 
 const RFC3463 = 'RFC 3463 section 3';
 const RFC5321 = 'RFC 5321 section 4.2.3';
@@ -430,7 +433,8 @@ export const WORD_RULES: readonly Rule[] = [
     category: 'host_unknown',
     permanent: 'hard',
     fault: 'recipient',
-    matches: says(...HOST_UNKNOWN),
+    // What is refused by a rule (X.7.y) is our own host.
+    matches: all(says(...HOST_UNKNOWN), not(enhanced(/^7\./))),
   },
   {
     // Outlook.com says so of unknown users with 5.5.0; with X.7.x or X.2.x the code tells that it means something else.

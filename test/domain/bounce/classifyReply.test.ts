@@ -119,6 +119,12 @@ const HARD: [string, string][] = [
   ['550 Usuario desconocido', 'user_unknown'],
   ['550 Empfänger unbekannt', 'user_unknown'],
   ['550 cannot find this user', 'user_unknown'],
+  ['550 We do not have such user', 'user_unknown'],
+  ['550 ERR_USER_NOT_FOUND', 'user_unknown'],
+  ['550 5.4.1 All recipient addresses rejected : Access denied. AS(201806281)', 'user_unknown'],
+  ['550 Destinatário desconhecido', 'user_unknown'],
+  ['550 收件人不存在', 'user_unknown'],
+  ['550 Пользователь не найден', 'user_unknown'],
   ['550 jane@example.com: account deleted', 'user_unknown'],
   ['551 jane@example.com has been replaced by other@example.com', 'mailbox_moved'],
   [
@@ -257,11 +263,15 @@ const NOT_HARD: [string, 'soft' | 'rejected', string, 'ours' | 'recipient'][] = 
     'policy',
     'ours',
   ],
+  ['550 invalid domain in HELO', 'rejected', 'policy', 'ours'],
   ['550 5.1.1 Sender not known', 'rejected', 'policy', 'ours'],
   ['550 rejected: cannot verify sender; user unknown', 'rejected', 'policy', 'ours'],
   ['550 Sender verify failed', 'rejected', 'policy', 'ours'],
   ['550 5.7.27 Sender address has null MX', 'rejected', 'policy', 'ours'],
   // Policy and content
+  ['550 Your domain does not exist', 'rejected', 'policy', 'recipient'],
+  ['550 5.7.1 unknown host not allowed', 'rejected', 'policy', 'recipient'],
+  ['550 5.6.0 invalid header found: address not valid', 'rejected', 'content', 'recipient'],
   [
     '550 5.1.1 Amazon SES did not send the message to this address because it is on the suppression list for your account.',
     'rejected',
