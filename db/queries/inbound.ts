@@ -85,6 +85,11 @@ const EVENT = plain(`
     result, at)
   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (inbound_id, n) do nothing`);
 const APPLIED = plain(`update inbound set state = 'applied', applied_at = $2 where id = $1`);
+/** What comes back about somebody who was erased meanwhile is kept like what came before: without a word of it. */
+const FORGET_DIAGNOSTICS = plain(`
+  update delivery_event e set diagnostic = null from send s
+  where e.inbound_id = $1 and s.id = e.send_id and s.recipient is null returning 1`);
+const FORGET = plain(`update inbound set content = '', recipients = '{}' where id = $1`);
 const FAILED = plain(
   `update inbound set state = 'failed', failure = $2, applied_at = $3 where id = $1 and state = 'received'`,
 );
@@ -123,11 +128,12 @@ export async function applyInbound(
       for (const [index, finding] of understood.findings.entries()) {
         if (!(await applyFinding(tx, now, inboundId, index + 1, finding))) tooEarly = true;
       }
-      for (const sendId of understood.unsubscribes) {
-        await unsubscribeInOneStep(tx, { way: 'unsubscribe_mail' }, now, sendId);
+      for (const [index, sendId] of understood.unsubscribes.entries()) {
+        await applyUnsubscribe(tx, now, inboundId, understood.findings.length + index + 1, sendId);
       }
       if (tooEarly) return 'too_early';
       await tx.query(APPLIED, [inboundId, now]);
+      if ((await tx.query(FORGET_DIAGNOSTICS, [inboundId])).length > 0) await tx.query(FORGET, [inboundId]);
       return 'done';
     });
   } catch (error) {
@@ -171,21 +177,57 @@ async function applyFinding(
   const result =
     sendId === null ? 'unmatched' : await applyDeliveryEvent(tx, now, { sendId, kind, category, faultOurs });
   if (result === 'too_early') return false;
+  await addEvent(tx, now, inboundId, n, finding, sendId, result);
+  return true;
+}
+
+/** What a recipient asked for by mail, with a token of ours: the token is all that was read. */
+async function applyUnsubscribe(
+  tx: Transaction,
+  now: Date,
+  inboundId: string,
+  n: number,
+  sendId: string,
+): Promise<void> {
+  const result = await unsubscribeInOneStep(tx, { way: 'unsubscribe_mail' }, now, sendId);
+  const event = { ...UNSUBSCRIBED, sendIds: [sendId] };
+  await addEvent(tx, now, inboundId, n, event, result === 'unmatched' ? null : sendId, result);
+}
+
+const UNSUBSCRIBED: Omit<Finding, 'sendIds'> = {
+  kind: 'unsubscribe',
+  category: null,
+  faultOurs: false,
+  status: null,
+  replyCode: null,
+  diagnostic: null,
+  rule: 'message to the unsubscribe mailbox',
+  messageIds: [],
+};
+
+async function addEvent(
+  tx: Transaction,
+  now: Date,
+  inboundId: string,
+  n: number,
+  { kind, category, faultOurs, status, replyCode, diagnostic, rule }: Finding,
+  sendId: string | null,
+  result: EventResult,
+): Promise<void> {
   await tx.query(EVENT, [
     inboundId,
     n,
     kind,
     category,
     faultOurs,
-    finding.status === null ? null : storable(finding.status, LONGEST_STATUS),
-    finding.replyCode,
-    finding.diagnostic === null ? null : storable(finding.diagnostic),
-    storable(finding.rule, 200),
+    status === null ? null : storable(status, LONGEST_STATUS),
+    replyCode,
+    diagnostic === null ? null : storable(diagnostic),
+    storable(rule, 200),
     sendId,
     result,
     now,
   ]);
-  return true;
 }
 
 const BY_ID = plain('select id from send where id = $1');

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { keepMessage } from '../../activities/inbound.ts';
 import { plain } from '../../db/connection.ts';
 import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
 import { createCustomField } from '../../db/queries/customFields.ts';
 import { gate } from '../../db/queries/gate.ts';
+import { applyInbound, readInbound } from '../../db/queries/inbound.ts';
 import { recordOutcome } from '../../db/queries/outcome.ts';
 import { eraseProspect } from '../../db/queries/prospectErase.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
@@ -20,6 +22,8 @@ import { addSuppressions } from '../../db/queries/suppressions.ts';
 import { DELIVERY_EVENT_KINDS } from '../../domain/deliveryEvent.ts';
 import { EVENT_RESULTS, INBOUND_SOURCES, INBOUND_STATES } from '../../domain/inbound.ts';
 import { createTestAccount, ORIGIN, parsed, type TestAccount } from '../support/account.ts';
+import { dsn, testReader, testReturnPath, UNSUBSCRIBE } from '../support/inbound.ts';
+import { testTokens } from '../support/unsubscribing.ts';
 
 let account: TestAccount;
 beforeAll(async () => {
@@ -166,6 +170,37 @@ describe('erasing a person', () => {
       [[done.sendId, waiting.sendId, test.sendId]],
     );
     expect(rows).toEqual(Array(3).fill({ state: 'final', outcome: 'cancelled', recipient: null }));
+  });
+
+  it('leaves nothing of what comes back afterwards: a bounce, and a wish to be unsubscribed', async () => {
+    const word = `w${randomUUID().replaceAll('-', '')}`;
+    const prospect = await create(`${word}@example.net`);
+    const send = await account.send(prospect);
+    await account.db.query(plain(`update send set state = 'final', outcome = 'delivered' where id = $1`), [
+      send.sendId,
+    ]);
+    const comesBack = async (content: string, to: string) => {
+      const raw = Buffer.from(content);
+      const { id } = await keepMessage(account.db, NOW, 'listener', { content: raw, size: raw.length }, [to]);
+      expect(await applyInbound(account.db, NOW, testReader, id)).toBe('done');
+      return (await readInbound(account.db, id))!;
+    };
+    const bounce = dsn({
+      recipient: `${word}@example.net`,
+      diagnostic: `550 5.1.1 <${word}@example.net> unknown`,
+    });
+    const no = `From: ${word}@example.net\r\nSubject: ${testTokens.issue('mail', send.sendId)}\r\n\r\n`;
+    // Before, the words are kept, and erased with the rest.
+    expect((await comesBack(no, UNSUBSCRIBE)).events).toMatchObject([
+      { kind: 'unsubscribe', result: 'applied' },
+    ]);
+    await erase(prospect.id);
+    expect(await tablesWith(word)).toEqual([]);
+    expect((await comesBack(bounce, testReturnPath.of(send.sendId))).events).toMatchObject([
+      { kind: 'hard_bounce', result: 'applied', diagnostic: null },
+    ]);
+    await comesBack(`X-Again: yes\r\n${no}`, UNSUBSCRIBE);
+    expect(await tablesWith(word)).toEqual([]);
   });
 
   it.each([
