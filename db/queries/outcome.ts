@@ -52,16 +52,18 @@ const DELIVERED = prepared(
      where send_id = $1 and number = $2 and epoch = $3 and (state <> 'finished' or outcome = 'unknown')
      returning state
    ), moved as (
+     -- A report that came first is the stronger evidence, and stands.
      update send set state = 'final', outcome = 'delivered', outcome_reason = null, finished_at = $4,
        next_attempt_at = null, next_slot = null
      where id = $1 and exists (select from done)
+       and (state <> 'final' or outcome not in ('exhausted', 'rejected', 'bounced'))
      returning prospect_id, address_id
    ), noted as (
      insert into audit_entry (at, action, way, actor, prospect_id, address_id, send_id, subject, before, after)
      select $4, 'attempt.finished', 'system', 'heed', prospect_id, address_id, $1, $2::int::text,
        '{"state":"attempting"}', '{"state":"final","outcome":"delivered"}' from moved
    )
-   select 1 from done`,
+   select exists (select from moved) as moved from done`,
 );
 const ATTEMPT = prepared(
   'attempt_of_owner',
@@ -147,7 +149,7 @@ async function recordDelivered(
   now: Date,
 ): Promise<AfterAttempt | null> {
   // Final whatever was suppressed meanwhile, so one statement does without the locks.
-  const done = await db.query(DELIVERED, [
+  const [done] = await db.query<{ moved: boolean }>(DELIVERED, [
     sendId,
     attempt.number,
     attempt.epoch,
@@ -158,13 +160,21 @@ async function recordDelivered(
     end.replyText,
     end.remoteHost,
   ]);
-  if (done.length === 1) return { state: 'final', outcome: 'delivered', reason: null };
+  if (done?.moved) return { state: 'final', outcome: 'delivered', reason: null };
+  if (done !== undefined) return readStanding(db, sendId);
   const [mine] = await db.query<{ outcome: AttemptOutcome | null }>(ATTEMPT, [
     sendId,
     attempt.number,
     attempt.epoch,
   ]);
-  return mine?.outcome === 'delivered' ? { state: 'final', outcome: 'delivered', reason: null } : null;
+  return mine?.outcome === 'delivered' ? readStanding(db, sendId) : null;
+}
+
+const OUTCOME = plain('select outcome, outcome_reason as reason from send where id = $1');
+
+async function readStanding(db: Database, sendId: string): Promise<AfterAttempt> {
+  const [row] = await db.query<{ outcome: SendOutcome; reason: string | null }>(OUTCOME, [sendId]);
+  return { state: 'final', ...row! };
 }
 
 async function apply(

@@ -2,6 +2,8 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
 import { applyDeliveryEvent } from '../../db/queries/deliveryEvents.ts';
+import { gate } from '../../db/queries/gate.ts';
+import { recordOutcome } from '../../db/queries/outcome.ts';
 import { DELIVERY_EVENT_KINDS, type DeliveryEventKind } from '../../domain/deliveryEvent.ts';
 import type { SendOutcome } from '../../domain/words.ts';
 import { createTestAccount, type TestAccount, type TestSend } from '../support/account.ts';
@@ -16,6 +18,20 @@ beforeAll(async () => {
 afterAll(() => account.close());
 
 const NOW = new Date('2026-03-02T10:00:00Z');
+
+const END = {
+  category: null,
+  faultOurs: false,
+  holdsBack: false,
+  rule: null,
+  phase: 'final',
+  replyCode: 250,
+  enhancedCode: null,
+  replyText: 'ok',
+  remoteHost: 'mx.example.net',
+  hintSeconds: null,
+  destination: 'relay:test:25',
+};
 
 async function sendThatEnded(outcome: SendOutcome): Promise<TestSend> {
   const send = await account.send(await account.prospect(`event${++counter}@example.net`), { emailId });
@@ -133,6 +149,25 @@ describe('delivery events', () => {
     const send = await account.send(await account.prospect(`early${++counter}@example.net`), { emailId });
     await account.db.query(plain(`update send set state = 'attempting' where id = $1`), [send.sendId]);
     expect(await apply(send, 'none')).toBe('no_change');
+  });
+
+  it('I2 whoever lost an attempt and finds that it was taken does not overrule a report that came first', async () => {
+    for (const [kind, outcome] of [
+      ['gave_up', 'exhausted'],
+      ['none', 'delivered'],
+    ] as const) {
+      const send = await account.send(await account.prospect(`lost${++counter}@example.net`), { emailId });
+      const decision = await gate(account.db, { ...send, trigger: 'schedule', now: NOW });
+      if (decision.kind !== 'open') throw new Error(decision.kind);
+      const record = (end: 'unknown' | 'delivered') =>
+        recordOutcome(account.db, send, decision.attempt, { ...END, outcome: end }, NOW);
+      expect(await record('unknown')).toMatchObject({ outcome: 'unknown' });
+      await apply(send, kind);
+      expect(await record('delivered')).toMatchObject({ state: 'final', outcome });
+      expect(await stateOf(send)).toMatchObject({ outcome });
+      expect(await record('delivered')).toMatchObject({ state: 'final', outcome });
+      expect(await stateOf(send)).toMatchObject({ outcome });
+    }
   });
 
   it('a report about a send that we never made changes nothing', async () => {
