@@ -49,10 +49,19 @@ export function readTextBounce(
 /** A person answers to a message, or passes it on. */
 const ANSWERS = /^\s*(?:re|aw|sv|antw|fwd?|wg|tr|rv)\s*:/i;
 
+/** Programs that answer for a person say what they answer to, or that nothing is to answer them. */
+function isReply({ headers }: Message): boolean {
+  return headers.has('in-reply-to') || headers.has('x-auto-response-suppress');
+}
+
+function showsWhatCameBack({ original, lines }: Notice): boolean {
+  return original.size > 0 || lines.some(quotesReply);
+}
+
 /**
  * Whether a message without a report is a bounce. The name of a mail system and words of failure are enough. An empty
  * return path alone belongs to every automatic message, and words of failure in a subject to every parcel that was
- * returned: these need to say who was not reached, or each the other. What is sent to lists is none, nor is what a person
+ * returned: these need to say who was not reached, the first with what came back, or each the other. What is sent to lists is none, nor is what a person
  * writes about one, unless the message came back with it.
  */
 function isBounce(message: Message, notice: Notice, namesRecipient: boolean): boolean {
@@ -61,7 +70,9 @@ function isBounce(message: Message, notice: Notice, namesRecipient: boolean): bo
   if (message.headers.has('x-failed-recipients')) return true;
   if (!(saysSo || tellsOfFailure(notice))) return false;
   if (isFromMailSystem(message)) return true;
-  if (hasNullReturnPath(message)) return saysSo || namesRecipient;
+  if (hasNullReturnPath(message)) {
+    return saysSo || (namesRecipient && !isReply(message) && showsWhatCameBack(notice));
+  }
   if (!(saysSo && namesRecipient)) return false;
   if (LIST_HEADERS.some((name) => message.headers.has(name))) return false;
   return !ANSWERS.test(subject) || notice.original.size > 0;

@@ -454,6 +454,9 @@ describe('what is no bounce', () => {
     ['German', 'Abwesenheitsnotiz: Angebote', {}],
     ['French', 'Réponse automatique : Offres', {}],
     ['Spanish', 'Respuesta automática: Ofertas', {}],
+    ['Turkish', 'Otomatik yanıt: Teklifler', {}],
+    ['Czech', 'Automatická odpověď: Nabídky', {}],
+    ['brackets', '[Auto-Reply] Offers', { 'Return-Path': '<>' }],
     ['Japanese', '=?utf-8?B?6Ieq5YuV5b+c562UOiBPZmZlcnM=?=', {}],
   ])('an automatic reply (%s)', async (_, subject, headers) => {
     expect(await readOne(notification(person, subject, away, headers))).toMatchObject({
@@ -556,6 +559,20 @@ describe('what is no bounce', () => {
       '[#123] We received your request',
       'If your message could not be processed, or was rejected, please call us.',
       { 'Return-Path': '<>', 'Auto-Submitted': 'auto-generated' },
+    ],
+    [
+      'an automatic answer in a language that no rule knows',
+      person,
+      'Szabadság: Offers',
+      'I cannot be reached until Monday. Please write to office@example.net, mail to me is not delivered.',
+      { 'Return-Path': '<>', 'Auto-Submitted': 'auto-generated', 'X-Auto-Response-Suppress': 'All' },
+    ],
+    [
+      'an automatic answer that quotes the message',
+      person,
+      'Offers',
+      `I cannot be reached; your message could not be forwarded.\n\n-----Original Message-----\n${ORIGINAL}`,
+      { 'Return-Path': '<>', 'Auto-Submitted': 'auto-generated', 'In-Reply-To': '<m1@example.com>' },
     ],
     [
       'a person who writes about a bounce',
