@@ -36,6 +36,9 @@ export interface AuditFilter {
 export const AUDIT_COLUMNS =
   'id, at, action, way, actor, reason, request_id, prospect_id, address_id, send_id, subject, before, after';
 
+/** Written with every attempt, and found by its send alone: they are by far the most. */
+const OF_ATTEMPTS = `('attempt.gated', 'attempt.finished')`;
+
 /** Entries, newest first. */
 export async function searchAudit(
   on: Session,
@@ -43,18 +46,33 @@ export async function searchAudit(
   beforeId: number | undefined,
   limit: number,
 ): Promise<AuditEntry[]> {
+  const { prospectId, addressId, ...rest } = filter;
   const conditions = new Conditions();
-  conditions.add('prospect_id = ?', filter.prospectId);
-  conditions.add('address_id = ?', filter.addressId);
-  conditions.add('send_id = ?', filter.sendId);
-  conditions.add('action = ?', filter.action);
-  conditions.add('way = ?', filter.way);
-  conditions.add('at >= ?', filter.from);
-  conditions.add('at < ?', filter.to);
+  const all = (...also: string[]) => {
+    const and = conditions.where === '' ? 'where' : `${conditions.where} and`;
+    return also.length === 0 ? conditions.where : `${and} ${also.join(' and ')}`;
+  };
+  conditions.add('send_id = ?', rest.sendId);
+  conditions.add('action = ?', rest.action);
+  conditions.add('way = ?', rest.way);
+  conditions.add('at >= ?', rest.from);
+  conditions.add('at < ?', rest.to);
   conditions.add('id < ?', beforeId);
+  const who = [
+    ...conditions.numbered('prospect_id = ?', prospectId),
+    ...conditions.numbered('address_id = ?', addressId),
+  ];
+  const newest = `order by id desc ${conditions.limit(limit)}`;
+  const entries = (where: string) => `select ${AUDIT_COLUMNS} from audit_entry ${where} ${newest}`;
   const rows = await on.query<AuditRow>(
     plain(
-      `select ${AUDIT_COLUMNS} from audit_entry ${conditions.where} order by id desc ${conditions.limit(limit)}`,
+      who.length === 0
+        ? entries(all())
+        : `select * from (
+             (${entries(all(...who, `action not in ${OF_ATTEMPTS}`))})
+             union all
+             (${entries(all(...who, `send_id in (select id from send where ${who.join(' and ')})`, `action in ${OF_ATTEMPTS}`))})
+           ) found ${newest}`,
     ),
     conditions.values,
   );

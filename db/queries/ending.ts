@@ -17,7 +17,8 @@ const RESTING_OF_PROSPECTS = plain(
 );
 const RESTING_OF_DOMAIN = plain(
   `select id, recipient_domain from send
-   where (reverse(recipient_domain) = reverse($1) or reverse(recipient_domain) like reverse('.' || $1) || '%') and ${RESTING} and id > $2
+   where (reverse(recipient_domain) = reverse($1) or reverse(recipient_domain) like reverse('.' || $1) || '%')
+     and standing in ('queued', 'waiting', 'held') and id > $2
    order by id limit $3`,
 );
 const FINISH = plain(

@@ -17,9 +17,14 @@ export class Conditions {
 
   /** @param sql with `?` where the value stands; not added where the value is absent */
   add(sql: string, value: unknown): void {
-    if (value === undefined) return;
+    this.#all.push(...this.numbered(sql, value));
+  }
+
+  /** The same as a condition for whoever puts it elsewhere; none where the value is absent. */
+  numbered(sql: string, value: unknown): string[] {
+    if (value === undefined) return [];
     this.values.push(value);
-    this.#all.push(sql.replaceAll('?', `$${this.values.length}`));
+    return [sql.replaceAll('?', `$${this.values.length}`)];
   }
 
   /** Adds a condition that numbers its values itself, from one more than {@link values} has. */

@@ -91,7 +91,7 @@ const READ = plain(`select ${COLUMNS} from send where id = any($1::uuid[])`);
 const ATTEMPTS = plain(`select ${ATTEMPT_COLUMNS} from attempt where send_id = $1 order by number`);
 const UNKNOWN = plain(`
   select id from send
-  where state = 'final' and outcome = 'unknown' and id > $1 and created_at < $2
+  where standing = 'unknown' and id > $1 and created_at < $2
     and ($3::uuid is null or email_id = $3) and ($4::text is null or recipient_domain = $4)
   order by id limit $5`);
 
@@ -103,9 +103,10 @@ export async function searchSends(
   limit: number,
 ): Promise<SendView[]> {
   const conditions = new Conditions();
-  // Only a final send has an outcome; said, the index over both serves.
-  conditions.add('state = ?', filter.state ?? (filter.outcome === undefined ? undefined : 'final'));
+  conditions.add('state = ?', filter.state);
   conditions.add('outcome = ?', filter.outcome);
+  // Said once more where an index tells.
+  conditions.add('standing = ?', standingOf(filter));
   conditions.add('prospect_id = ?', filter.prospectId);
   conditions.add('email_id = ?', filter.emailId);
   conditions.add('test = ?', filter.test);
@@ -114,6 +115,11 @@ export async function searchSends(
     plain(`select ${COLUMNS} from send ${conditions.where} order by id desc ${conditions.limit(limit)}`),
     conditions.values,
   );
+}
+
+function standingOf({ state, outcome }: SendFilter): string | undefined {
+  if (outcome !== undefined) return outcome === 'delivered' ? undefined : outcome;
+  return state === 'final' || state === 'attempting' ? undefined : state;
 }
 
 /** @returns `null` where there is no such send */

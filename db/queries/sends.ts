@@ -453,7 +453,9 @@ async function lockAndRead(tx: Transaction, sendId: string): Promise<SendFacts |
 
 const UNFINISHED = plain(
   // A broadcast looks after those whose first attempt it makes.
-  `select id, run from send where state <> 'final' and run > 0 and id > $1 and created_at < $2 order by id limit $3`,
+  `select id, run from send
+   where standing in ('queued', 'waiting', 'held', 'attempting') and run > 0 and id > $1 and created_at < $2
+   order by id limit $3`,
 );
 
 /** A page of unfinished sends, in the order of their ids, for the sweep that looks for lost workflows. */

@@ -52,10 +52,14 @@ export const auditEntry = pgTable(
     after: jsonb('after'),
   },
   (t) => [
-    index('audit_prospect').on(t.prospectId, t.id),
-    index('audit_address').on(t.addressId, t.id),
     index('audit_send').on(t.sendId, t.id),
     // Two entries an attempt, by far the most, are found by their send: they cost these indexes nothing.
+    index('audit_prospect')
+      .on(t.prospectId, t.id)
+      .where(sql`action not in ('attempt.gated', 'attempt.finished')`),
+    index('audit_address')
+      .on(t.addressId, t.id)
+      .where(sql`action not in ('attempt.gated', 'attempt.finished')`),
     index('audit_action').on(t.action, t.id).where(sql`action not in ('attempt.gated', 'attempt.finished')`),
     index('audit_way').on(t.way, t.id).where(sql`way <> 'system'`),
     // Entries are added in the order of time, which is what a BRIN index is small for.
