@@ -29,14 +29,30 @@ export interface Statement {
   readonly text: string;
 }
 
-/** SQL of a statement that is run often enough to be worth preparing. */
+const preparedTexts = new Map<string, string>();
+
+/**
+ * SQL of a statement that is run often enough to be worth preparing.
+ *
+ * @throws where another statement has the name: a connection would refuse whichever of the two comes second
+ */
 export function prepared(name: string, text: string): Statement {
+  if ((preparedTexts.get(name) ?? text) !== text) throw new Error(`two statements have the name ${name}`);
+  preparedTexts.set(name, text);
   return { name, text };
 }
 
 /** SQL of a statement that is run seldom. */
 export function plain(text: string): Statement {
   return { text };
+}
+
+/**
+ * Ids or numbers as PostgreSQL writes an array, where there may be hundreds: nothing in them is quoted, which the driver
+ * would look at each for.
+ */
+export function bareArray(values: readonly (string | number | null)[]): string {
+  return `{${values.map((value) => value ?? 'NULL').join(',')}}`;
 }
 
 /** SQLSTATE classes after which the same work may simply be tried again: PostgreSQL manual, section 13.5. */

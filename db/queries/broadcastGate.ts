@@ -1,8 +1,9 @@
 import { parentDomains } from '../../domain/address.ts';
 import { decideSuppression } from '../../domain/suppression.ts';
 import type { EmailKind, SendOutcome, SuppressionReason } from '../../domain/words.ts';
-import { type Database, plain, prepared, type Transaction } from '../connection.ts';
+import { bareArray, type Database, plain, prepared, type Transaction } from '../connection.ts';
 import { shareGates } from './broadcasts.ts';
+import { byIndex } from './byIndex.ts';
 import { causesAsText } from './ending.ts';
 import type { AttemptOwnership } from './gate.ts';
 import { lockPageToAttempt, parentsOf } from './locks.ts';
@@ -61,46 +62,36 @@ const STANDING = prepared(
    where b.id = $1 for share of g`,
 );
 const MARKETING_PAUSED = prepared('marketing_is_paused', 'select marketing_paused as paused from setting');
-/*
- * What works on many rows is planned each time, which costs a thousandth of it: a plan that was made for small tables and
- * kept would read all of a large one.
- */
-
 /** Only those against whom there is anything: of a hundred thousand they are few. */
-const OBJECTIONS =
-  plain(`select r.id, p.deleted_at is not null as gone, p.address_id <> r.address_id as moved, p.email_opt_out, p.bounced,
+const OBJECTIONS = prepared(
+  'objections_against_a_slice',
+  `select r.id, p.deleted_at is not null as gone, p.address_id <> r.address_id as moved, p.email_opt_out, p.bounced,
      (select array_agg(x.reason) from suppression x where x.address_id = r.address_id and x.list_id is null) as address_reasons,
      (select array_agg(x.reason) from suppression x where x.address_id = r.address_id and x.list_id = r.list_id) as list_reasons
    from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[]) as r(id, prospect_id, address_id, list_id)
    join prospect p on p.id = r.prospect_id
    where p.deleted_at is not null or p.address_id <> r.address_id or p.email_opt_out or p.bounced
-     or exists (select from suppression x where x.address_id = r.address_id and (x.list_id is null or x.list_id = r.list_id))`);
+     or exists (select from suppression x where x.address_id = r.address_id and (x.list_id is null or x.list_id = r.list_id))`,
+);
 const DOMAIN_ENTRIES = prepared(
   'suppressed_domains_of',
   'select domain from domain_suppression where domain = any($1::text[])',
 );
 
-const BY_INDEX = plain('set local enable_seqscan = off');
-
-/** Some hundred rows by their keys: reading a whole table of some ten thousand only looks cheaper. */
-export async function byIndex(tx: Transaction): Promise<void> {
-  await tx.query(BY_INDEX);
-}
-
 /** Arrays that name the new sends; the same for those that begin and those that are refused. */
-const GIVEN = `given as (
-     select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[])
-       as g(id, prospect_id, address_id, recipient, recipient_domain, list_id, message_id)
-   )`;
+const GIVEN_ARRAYS = '$1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[]';
+const GIVEN_COLUMNS = 'id, prospect_id, address_id, recipient, recipient_domain, list_id, message_id';
 const SEND_COLUMNS = `id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, list_id, broadcast_id,
        message_id, schedule_seconds, run, attempt_count, created_at`;
 const SEND_VALUES = `id, $8, $9, $10, prospect_id, address_id, recipient, recipient_domain, list_id, $11, message_id, $12::jsonb, 0, 1, $15`;
 /** One copy an address: whoever came to an address that had its copy gets none. */
 const ONCE = 'on conflict (broadcast_id, address_id) where broadcast_id is not null do nothing';
 
-const BEGIN = plain(`with ${GIVEN}, made as (
+const BEGIN = prepared(
+  'begin_first_attempts',
+  `with made as (
      insert into send (${SEND_COLUMNS}, state, slot, schedule_started_at, first_attempt_at)
-     select ${SEND_VALUES}, 'attempting', 0, $13, $13 from given
+     select ${SEND_VALUES}, 'attempting', 0, $13, $13 from unnest(${GIVEN_ARRAYS}) as given(${GIVEN_COLUMNS})
      ${ONCE} returning id, prospect_id, address_id
    ), begun as (
      insert into attempt (send_id, number, epoch, state, trigger, gated_at)
@@ -110,12 +101,12 @@ const BEGIN = plain(`with ${GIVEN}, made as (
      select $13, 'attempt.gated', 'system', 'heed', prospect_id, address_id, id, '1', '{"state":"queued"}',
        jsonb_build_object('state', 'attempting', 'epoch', $14::int) from made
    )
-   select id from made`);
-const REFUSE = plain(`with ${GIVEN}, why as (
-     select * from unnest($1::uuid[], $16::text[], $17::text[]) as w(id, outcome, reason)
-   ), made as (
+   select id from made`,
+);
+const REFUSE = plain(`with made as (
      insert into send (${SEND_COLUMNS}, state, outcome, outcome_reason, finished_at)
-     select ${SEND_VALUES}, 'final', why.outcome, why.reason, $13 from given join why using (id)
+     select ${SEND_VALUES}, 'final', given.outcome, given.reason, $13
+     from unnest(${GIVEN_ARRAYS}, $16::text[], $17::text[]) as given(${GIVEN_COLUMNS}, outcome, reason)
      ${ONCE} returning id, prospect_id, address_id, outcome, outcome_reason
    ), ended as (
      insert into attempt (send_id, number, epoch, state, trigger, outcome, gated_at, finished_at)
@@ -165,10 +156,10 @@ export async function gateSlice(db: Database, slice: GateSlice): Promise<SliceDe
         addressIds: items.map((item) => item.addressId),
       }),
       tx.query<Objection>(OBJECTIONS, [
-        items.map((item) => item.sendId),
-        items.map((item) => item.prospectId),
-        items.map((item) => item.addressId),
-        items.map((item) => item.listId),
+        bareArray(items.map((item) => item.sendId)),
+        bareArray(items.map((item) => item.prospectId)),
+        bareArray(items.map((item) => item.addressId)),
+        bareArray(items.map((item) => item.listId)),
       ]),
       tx.query<{ domain: string }>(DOMAIN_ENTRIES, [parentsOf(domains)]),
       tx.query<{ paused: boolean }>(MARKETING_PAUSED),
@@ -251,14 +242,14 @@ function valuesOf(slice: GateSlice, items: readonly GateItem[]): unknown[] {
 }
 
 /** What is known of new sends, an array a column. */
-export function columnsOf(items: readonly GateItem[]): unknown[][] {
+export function columnsOf(items: readonly GateItem[]): unknown[] {
   return [
-    items.map((item) => item.sendId),
-    items.map((item) => item.prospectId),
-    items.map((item) => item.addressId),
+    bareArray(items.map((item) => item.sendId)),
+    bareArray(items.map((item) => item.prospectId)),
+    bareArray(items.map((item) => item.addressId)),
     items.map((item) => item.recipient),
     items.map((item) => item.recipientDomain),
-    items.map((item) => item.listId),
+    bareArray(items.map((item) => item.listId)),
     items.map((item) => item.messageId),
   ];
 }
@@ -269,10 +260,13 @@ export interface OwnedSend {
   readonly attempt: AttemptOwnership;
 }
 
-const MARK = plain(`update attempt a set state = 'handing_over', handing_over_at = $4
+const MARK = prepared(
+  'mark_slice_handing_over',
+  `update attempt a set state = 'handing_over', handing_over_at = $4
    from unnest($1::uuid[], $2::int[], $3::int[]) as o(id, number, epoch)
    where a.send_id = o.id and a.number = o.number and a.epoch = o.epoch and a.state = 'gated'
-   returning a.send_id`);
+   returning a.send_id`,
+);
 const UNMARK = prepared(
   'unmark_handing_over',
   `update attempt set state = 'gated', handing_over_at = null
@@ -289,9 +283,9 @@ export async function markSlice(db: Database, now: Date, owned: readonly OwnedSe
     const [, rows] = await Promise.all([
       byIndex(tx),
       tx.query<{ send_id: string }>(MARK, [
-        owned.map((one) => one.sendId),
-        owned.map((one) => one.attempt.number),
-        owned.map((one) => one.attempt.epoch),
+        bareArray(owned.map((one) => one.sendId)),
+        bareArray(owned.map((one) => one.attempt.number)),
+        bareArray(owned.map((one) => one.attempt.epoch)),
         now,
       ]),
     ]);

@@ -1,5 +1,6 @@
-import { type Database, plain } from '../connection.ts';
-import { byIndex, type OwnedSend } from './broadcastGate.ts';
+import { bareArray, type Database, prepared } from '../connection.ts';
+import type { OwnedSend } from './broadcastGate.ts';
+import { byIndex } from './byIndex.ts';
 import type { AttemptEnd } from './outcome.ts';
 
 /** A message that was accepted. */
@@ -7,18 +8,21 @@ export interface Delivery extends OwnedSend {
   readonly end: AttemptEnd;
 }
 
-const DELIVERED = plain(`with told as (
-     select * from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[])
+const DELIVERED = prepared(
+  'record_deliveries',
+  `with locked as materialized (
+     select t.*, s.recipient is not null as kept
+     from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[])
        as t(id, number, epoch, reply_code, enhanced_code, reply_text, remote_host)
-   ), locked as materialized (
-     select id, recipient is not null as kept from send where id = any($1::uuid[]) order by id for no key update
+     join send s on s.id = t.id
+     order by t.id for no key update of s
    ), done as (
      update attempt a set state = 'finished', outcome = 'delivered', finished_at = $8, phase = 'final',
-       reply_code = t.reply_code, enhanced_code = t.enhanced_code, remote_host = t.remote_host,
+       reply_code = l.reply_code, enhanced_code = l.enhanced_code, remote_host = l.remote_host,
        -- A reply may name the person, who may have been erased meanwhile.
-       reply_text = case when l.kept then t.reply_text end
-     from told t join locked l using (id)
-     where a.send_id = t.id and a.number = t.number and a.epoch = t.epoch and (a.state <> 'finished' or a.outcome = 'unknown')
+       reply_text = case when l.kept then l.reply_text end
+     from locked l
+     where a.send_id = l.id and a.number = l.number and a.epoch = l.epoch and (a.state <> 'finished' or a.outcome = 'unknown')
      returning a.send_id, a.number
    ), moved as (
      update send s set state = 'final', outcome = 'delivered', outcome_reason = null, finished_at = $8,
@@ -30,7 +34,8 @@ const DELIVERED = plain(`with told as (
      select $8, 'attempt.finished', 'system', 'heed', prospect_id, address_id, id, number::text,
        '{"state":"attempting"}', '{"state":"final","outcome":"delivered"}' from moved
    )
-   select send_id from done`);
+   select send_id from done`,
+);
 
 /**
  * Records that these were delivered, in one statement: final whatever was suppressed meanwhile, so it does without the
@@ -49,10 +54,10 @@ export async function recordDeliveries(
     const [, rows] = await Promise.all([
       byIndex(tx),
       tx.query<{ send_id: string }>(DELIVERED, [
-        all.map((one) => one.sendId),
-        all.map((one) => one.attempt.number),
-        all.map((one) => one.attempt.epoch),
-        all.map((one) => one.end.replyCode),
+        bareArray(all.map((one) => one.sendId)),
+        bareArray(all.map((one) => one.attempt.number)),
+        bareArray(all.map((one) => one.attempt.epoch)),
+        bareArray(all.map((one) => one.end.replyCode)),
         all.map((one) => one.end.enhancedCode),
         all.map((one) => one.end.replyText),
         all.map((one) => one.end.remoteHost),

@@ -1,7 +1,15 @@
 import type { EmailKind } from '../../domain/words.ts';
-import { type Database, plain, prepared, type Session, type Transaction } from '../connection.ts';
+import {
+  type Database,
+  plain,
+  prepared,
+  type Session,
+  type Statement,
+  type Transaction,
+} from '../connection.ts';
 import { columnsOf, type GateItem } from './broadcastGate.ts';
 import { shareGates } from './broadcasts.ts';
+import { byIndex } from './byIndex.ts';
 import type { AttemptOwnership } from './gate.ts';
 import { lockProspects } from './locks.ts';
 import { startNextRuns } from './runs.ts';
@@ -101,7 +109,8 @@ const RECIPIENTS =
    join prospect p on p.id = r.prospect_id join address a on a.id = p.address_id
    where g.broadcast_id = $1 and g.number = $2
      and not exists (select from send s where s.broadcast_id = $1 and s.address_id = p.address_id)
-     and not exists (select from send s where s.prospect_id = r.prospect_id and s.broadcast_id = $1)
+     -- Written so that only the prospect's own sends are looked through.
+     and not exists (select from send s where s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from $1)
    order by r.prospect_id`);
 
 /** Sends of a page that were gated and are in nobody's hands any more. */
@@ -111,18 +120,25 @@ const GATED = plain(`
     p.lead_source, p.time_zone, p.custom
   from broadcast_page g
   join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
-  join send s on s.prospect_id = r.prospect_id and s.broadcast_id = g.broadcast_id and s.state = 'attempting' and s.run = 0
+  join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
   join attempt a on a.send_id = s.id and a.state = 'gated' join prospect p on p.id = r.prospect_id
   where g.broadcast_id = $1 and g.number = $2 order by r.prospect_id`);
 
 /** Who in a page has no send yet. */
-export async function readPageRecipients(on: Session, page: ClaimedPage): Promise<Recipient[]> {
-  return toRecipients(await on.query(RECIPIENTS, [page.broadcastId, page.number]));
+export async function readPageRecipients(db: Database, page: ClaimedPage): Promise<Recipient[]> {
+  return readRecipients(db, RECIPIENTS, page);
 }
 
 /** Whom an earlier owner of the page gated and did not come to: they are gated anew. For a page that was just claimed. */
-export async function readGatedRecipients(on: Session, page: ClaimedPage): Promise<Recipient[]> {
-  return toRecipients(await on.query(GATED, [page.broadcastId, page.number]));
+export async function readGatedRecipients(db: Database, page: ClaimedPage): Promise<Recipient[]> {
+  return readRecipients(db, GATED, page);
+}
+
+async function readRecipients(db: Database, statement: Statement, page: ClaimedPage): Promise<Recipient[]> {
+  return db.transaction(async (tx) => {
+    const [, rows] = await Promise.all([byIndex(tx), tx.query(statement, [page.broadcastId, page.number])]);
+    return toRecipients(rows);
+  });
 }
 
 function toRecipients(rows: readonly Record<string, unknown>[]): Recipient[] {
@@ -154,7 +170,7 @@ const LOST = plain(`
     a.number, a.epoch
   from broadcast_page g
   join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
-  join send s on s.prospect_id = r.prospect_id and s.broadcast_id = g.broadcast_id and s.state = 'attempting' and s.run = 0
+  join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
   join attempt a on a.send_id = s.id and a.state = 'handing_over'
   where g.broadcast_id = $1 and g.number = any($2::int[])`);
 /** Whoever gated these loses them. */
@@ -162,7 +178,7 @@ const RAISE_GATED = plain(`
   update attempt a set epoch = a.epoch + 1
   from broadcast_page g
   join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
-  join send s on s.prospect_id = r.prospect_id and s.broadcast_id = g.broadcast_id and s.state = 'attempting' and s.run = 0
+  join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
   where g.broadcast_id = $1 and g.number = any($2::int[]) and a.send_id = s.id and a.state = 'gated'`);
 
 /**
@@ -173,7 +189,7 @@ const ORPHANS = plain(`
   with left_behind as (
     select s.id, s.recipient_domain from broadcast_page g
     join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
-    join send s on s.prospect_id = r.prospect_id and s.broadcast_id = g.broadcast_id
+    join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id
     where g.broadcast_id = $1 and g.number = any($2::int[]) and s.state = 'attempting' and s.run = 0
     order by s.id for no key update of s
   ), raised as (
@@ -199,6 +215,7 @@ export interface LostSend {
  */
 export async function takeBackPages(db: Database, broadcastId: string, lane: number): Promise<LostSend[]> {
   return db.transaction(async (tx) => {
+    await byIndex(tx);
     const pages = await tx.query<{ number: number }>(TAKE_BACK, [broadcastId, lane]);
     if (pages.length === 0) return [];
     const of = [broadcastId, pages.map((page) => page.number)];
@@ -225,6 +242,7 @@ export async function leavePage(
   addWindows: (before: readonly number[]) => readonly number[],
 ): Promise<boolean> {
   return db.transaction(async (tx) => {
+    await byIndex(tx);
     const [before] = await tx.query<{ gate_windows: number[] }>(WINDOWS, [page.broadcastId, page.number]);
     const left = await tx.query(LEAVE, [
       page.broadcastId,

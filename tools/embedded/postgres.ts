@@ -54,7 +54,8 @@ const USER = 'heed';
 const START_TIMEOUT_MS = 60_000;
 
 const DURABILITY = {
-  real: {},
+  // Room for a broadcast: fewer checkpoints, after each of which every page is written to the log as a whole once.
+  real: { shared_buffers: '512MB', max_wal_size: '4GB', checkpoint_timeout: '15min' },
   process: { fsync: 'off', full_page_writes: 'off' },
   none: { fsync: 'off', full_page_writes: 'off', synchronous_commit: 'off' },
 } as const satisfies Record<PostgresOptions['durability'], Record<string, string>>;

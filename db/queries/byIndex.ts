@@ -1,0 +1,15 @@
+import { prepared, type Transaction } from '../connection.ts';
+
+const BY_INDEX = prepared(
+  'by_index',
+  `select set_config(name, 'off', true) from unnest(array['enable_seqscan', 'enable_hashjoin', 'enable_mergejoin', 'jit']) as name`,
+);
+
+/**
+ * For statements on some hundred rows that are named by their keys: until the end of the transaction each row is fetched
+ * by index, one after the other. To PostgreSQL, which judges by the size that a table has now, reading all of one that
+ * is still small looks cheaper, and such a plan was kept, or made anew, while the table grew under it.
+ */
+export async function byIndex(tx: Transaction): Promise<void> {
+  await tx.query(BY_INDEX);
+}
