@@ -1,4 +1,3 @@
-import { v7 as uuidv7 } from 'uuid';
 import type { Composed, EmailComposer } from '../../adapters/mailer/composer.ts';
 import type { Mailer } from '../../adapters/mailer/mailer.ts';
 import type { Database } from '../../db/connection.ts';
@@ -20,6 +19,7 @@ import { PAGE_RECIPIENTS } from '../../domain/broadcast/pacing.ts';
 import { lostOutcome } from '../attemptEnd.ts';
 import { persistently } from '../persistently.ts';
 import { PageWork, type Prepared } from './outgoing.ts';
+import { newSendId } from './sendIds.ts';
 import { Signal } from './signal.ts';
 import { type Stop, Stream } from './stream.ts';
 
@@ -203,7 +203,7 @@ class Lane {
   async #prepare(work: PageWork, recipient: Recipient): Promise<Prepared> {
     const { composer, messageIdDomain } = this.#parts;
     const { prospect, gated, ...rest } = recipient;
-    const sendId = gated?.sendId ?? uuidv7();
+    const sendId = gated?.sendId ?? newSendId();
     const messageId = gated?.messageId ?? `<${sendId}@${messageIdDomain}>`;
     const item: GateItem = { ...rest, sendId, messageId };
     const composed: Composed = await composer.compose({

@@ -36,6 +36,9 @@ const MESSAGES_A_LEASE = 200;
 const TURN_PATIENCE_MS = 5_000;
 /** Whoever turns the kill switch off wakes the broadcast; this is for a wake-up that was lost. */
 const HELD_BACK_MS = 15 * 60_000;
+/** Outcomes are written down together once there are so many, or the first of them has waited so long. */
+const RECORDED_AT_ONCE = 100;
+const RECORD_WITHIN_MS = 15;
 /** Outcomes that are no deliveries are recorded one by one, so many at a time. */
 const OUTCOMES_AT_A_TIME = 4;
 /** Single gates at a time. */
@@ -439,6 +442,7 @@ export class Stream {
         await this.#changed.wait();
         continue;
       }
+      if (this.#ended.length < RECORDED_AT_ONCE && this.#inTheAir > 0) await sleep(RECORD_WITHIN_MS);
       const ended = this.#ended;
       this.#ended = [];
       await this.#record(ended);

@@ -32,6 +32,15 @@ export function relaxedField({ name, raw }: HeaderField): string {
 
 /** Section 3.4.4. */
 export function relaxedBody(body: string): string {
+  // Nearly every body of ours is in that form already: one look at it is a tenth of taking it apart.
+  if (
+    body.endsWith('\r\n') &&
+    !body.endsWith('\r\n\r\n') &&
+    body !== '\r\n' &&
+    !/[ \t]{2}|\t|[ \t]\r\n/.test(body)
+  ) {
+    return body;
+  }
   const lines = body.split('\r\n').map((line) => line.replace(/[ \t]+/g, ' ').replace(/ $/, ''));
   while (lines.at(-1) === '') lines.pop();
   return lines.length === 0 ? '' : `${lines.join('\r\n')}\r\n`;

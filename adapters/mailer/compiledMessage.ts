@@ -1,4 +1,5 @@
 import { encode as toQuotedPrintable, wrap as wrapQuotedPrintable } from 'nodemailer/lib/qp';
+import type { OutgoingMessage } from './mailer.ts';
 import {
   type EmailTemplates,
   headerLine,
@@ -19,8 +20,9 @@ const SOFT_BREAK = '=\r\n';
 const BOUNDARY = '=_heed';
 /** A local part and a domain that need neither quoting nor another form. */
 const PLAIN_ADDRESS = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,255}$/;
-/** A value that stands as it is in quoted-printable, on a line of its own. */
-const PLAIN_VALUE = /^[\x20-\x3c\x3e-\x7e]{0,70}$/;
+/** A value whose characters stand as they are in quoted-printable, and how many of them on a line of their own. */
+const PLAIN_VALUE = /^[\x20-\x3c\x3e-\x7e]*$/;
+const PLAIN_LINE = /.{1,70}/g;
 const PLAIN_HEADER = /^[\x20-\x7e]{0,60}$/;
 /** Bytes of an encoded-word's text: 60 characters in base64 (RFC 2047 section 2). */
 const WORD_BYTES = 45;
@@ -38,8 +40,10 @@ export interface MessageOfRecipient {
 
 export interface CompiledMessage {
   /** @returns the message with CRLF line ends, all ASCII; `null` where it has to be composed the plain way */
-  write(message: MessageOfRecipient): Buffer | null;
+  write(message: MessageOfRecipient): Written | null;
 }
+
+type Written = Required<Pick<OutgoingMessage, 'content' | 'wireReady'>>;
 
 /**
  * Compiles an email.
@@ -78,14 +82,26 @@ export function compileMessage(
       for (const [header, value] of Object.entries(headers)) {
         further += `${header}: ${value.replaceAll(', ', ',\r\n ')}\r\n`;
       }
-      return Buffer.from(`${head}${further}${bodies}`, 'latin1');
+      const content = Buffer.from(`${head}${further}${bodies.text}`, 'latin1');
+      // A header field's lines begin with its name or, folded, with a space.
+      return { content, wireReady: bodies.wireReady };
     },
   };
 }
 
 const NOTHING: SlottedTemplate = { texts: [''], slots: [] };
 
-type Body = { readonly encoded: readonly string[]; readonly slots: readonly Slot[] };
+interface Body {
+  readonly encoded: readonly string[];
+  readonly slots: readonly Slot[];
+  /** No static line begins with a dot. */
+  readonly wireReady: boolean;
+}
+
+interface EncodedText {
+  readonly text: string;
+  readonly wireReady: boolean;
+}
 
 /** Static texts as they stand in the message, with the link below where the template has none. */
 function bodyOf(part: 'html' | 'text', source: string, hasLink: boolean): Body | null {
@@ -94,10 +110,9 @@ function bodyOf(part: 'html' | 'text', source: string, hasLink: boolean): Body |
   const linked = hasLink ? withLink(part, parsed) : parsed;
   // A CR at the edge of a slot may be half of a line end.
   if (linked === null || linked.texts.some((text) => text.endsWith('\r'))) return null;
-  return {
-    slots: linked.slots,
-    encoded: linked.texts.map((text) => quotedPrintable(text.toWellFormed().replace(/\r\n?/g, '\n'))),
-  };
+  const encoded = linked.texts.map((text) => quotedPrintable(text.toWellFormed().replace(/\r\n?/g, '\n')));
+  const wireReady = !encoded.some((text) => text.startsWith('.') || text.includes('\n.'));
+  return { slots: linked.slots, encoded, wireReady };
 }
 
 /**
@@ -149,14 +164,14 @@ const LINK: Readonly<Record<'html' | 'text', Slot>> = {
 function bodiesOf(
   text: Body,
   html: Body | undefined,
-): (values: MergeValues, unsubscribeUrl: string | null) => string | null {
+): (values: MergeValues, unsubscribeUrl: string | null) => EncodedText | null {
   const partOf = (type: string) =>
     `Content-Type: text/${type}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n`;
   if (html === undefined) {
     const head = `MIME-Version: 1.0\r\n${partOf('plain')}`;
     return (values, url) => {
       const body = encodedBody(text, values, url);
-      return body === null ? null : `${head}${body}\r\n`;
+      return body && { text: `${head}${body.text}\r\n`, wireReady: body.wireReady };
     };
   }
   const head = `MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="${BOUNDARY}"\r\n\r\n--${BOUNDARY}\r\n${partOf('plain')}`;
@@ -164,27 +179,36 @@ function bodiesOf(
   const end = `\r\n--${BOUNDARY}--\r\n`;
   return (values, url) => {
     const [plain, rich] = [encodedBody(text, values, url), encodedBody(html, values, url)];
-    return plain === null || rich === null ? null : `${head}${plain}${between}${rich}${end}`;
+    return (
+      plain &&
+      rich && {
+        text: `${head}${plain.text}${between}${rich.text}${end}`,
+        wireReady: plain.wireReady && rich.wireReady,
+      }
+    );
   };
 }
 
 function encodedBody(
-  { encoded, slots }: Body,
+  { encoded, slots, wireReady }: Body,
   values: MergeValues,
   unsubscribeUrl: string | null,
-): string | null {
-  let body = encoded[0]!;
+): EncodedText | null {
+  let text = encoded[0]!;
+  let ready = wireReady;
   for (const [index, slot] of slots.entries()) {
     const value = slot.render(values, unsubscribeUrl);
-    if (!PLAIN_VALUE.test(value)) {
-      // Half of a line end may be at its edge.
-      if (value.includes('\r')) return null;
-      body += `${SOFT_BREAK}${quotedPrintable(value)}${SOFT_BREAK}${encoded[index + 1]}`;
-    } else {
-      body += `${SOFT_BREAK}${value}${SOFT_BREAK}${encoded[index + 1]}`;
-    }
+    // Half of a line end may be at its edge.
+    if (value.includes('\r')) return null;
+    const lines = PLAIN_VALUE.test(value) ? softLines(value) : quotedPrintable(value);
+    ready &&= !lines.startsWith('.') && !lines.includes('\n.');
+    text += `${SOFT_BREAK}${lines}${SOFT_BREAK}${encoded[index + 1]}`;
   }
-  return body;
+  return { text, wireReady: ready };
+}
+
+function softLines(value: string): string {
+  return value.length <= 70 ? value : value.match(PLAIN_LINE)!.join(SOFT_BREAK);
 }
 
 function written(template: SlottedTemplate, values: MergeValues, unsubscribeUrl: string | null): string {

@@ -7,6 +7,11 @@ export interface OutgoingMessage {
   /** One recipient without angle brackets. */
   readonly to: string;
   readonly content: Uint8Array;
+  /**
+   * Whoever made the content knows of it what is looked for otherwise: its line ends are CRLF, one stands at its end, no
+   * line begins with a dot and no octet is above 127.
+   */
+  readonly wireReady?: boolean;
 }
 
 /** Questions that the conversation asks its owner at the points where the answer matters. */

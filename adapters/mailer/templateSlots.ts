@@ -16,7 +16,7 @@ export interface SlottedTemplate {
 }
 
 /** Results of filters that are remembered for each slot: names and places repeat. */
-const REMEMBERED = 5_000;
+const REMEMBERED = 20_000;
 /** Their result is another one at another time. */
 const FILTERS_OF_TIME = /^date/;
 
@@ -78,8 +78,14 @@ function filtered(
   const isOfRecipient = paths.some((path) => path[0] === UNSUBSCRIBE_FIELD);
   if (isOfRecipient || filters.some(({ name }) => FILTERS_OF_TIME.test(name))) return render;
   const remembered = new Map<string, string>();
+  const [path] = paths;
   return (values, url) => {
-    const key = JSON.stringify(paths.map((path) => valueAt(values, path) ?? null));
+    const value = paths.length === 1 ? valueAt(values, path!) : undefined;
+    // A text alone needs no marks of its type; nothing that JSON writes begins with this letter.
+    const key =
+      typeof value === 'string'
+        ? `T${value}`
+        : JSON.stringify(paths.map((one) => valueAt(values, one) ?? null));
     let text = remembered.get(key);
     if (text === undefined) {
       text = render(values, url);

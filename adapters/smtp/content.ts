@@ -12,6 +12,12 @@ export interface WireContent {
   readonly eightBit: boolean;
 }
 
+/** Content of which it is known that nothing has to be changed. */
+export function readyContent(content: Uint8Array): WireContent {
+  const octets = Buffer.from(content.buffer, content.byteOffset, content.length);
+  return { octets, size: octets.length, eightBit: false };
+}
+
 /**
  * Prepares content with CRLF line ends for DATA in one pass over its bytes. A missing final CRLF is added.
  *
@@ -23,19 +29,18 @@ export function wireContent(content: Uint8Array): WireContent | null {
   const dots: number[] = [];
   let seen = 0;
   let atLineStart = true;
+  if (content[0] === DOT) dots.push(0);
   for (let index = 0; index < length; index++) {
     const octet = content[index]!;
     seen |= octet;
-    if (octet === CR) {
-      index++;
-      if (content[index] !== LF) return null;
-      atLineStart = true;
-    } else if (octet === LF) {
-      return null;
-    } else {
-      if (atLineStart && octet === DOT) dots.push(index);
-      atLineStart = false;
-    }
+    atLineStart = false;
+    if (octet > CR) continue;
+    if (octet === LF) return null;
+    if (octet !== CR) continue;
+    index++;
+    if (content[index] !== LF) return null;
+    atLineStart = true;
+    if (content[index + 1] === DOT) dots.push(index + 1);
   }
   const terminated = atLineStart && length > 0;
   const source = Buffer.from(content.buffer, content.byteOffset, length);

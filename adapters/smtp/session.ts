@@ -7,7 +7,7 @@ import type {
   Unsendable,
 } from '../mailer/mailer.ts';
 import { malformedMailbox, needsSmtpUtf8 } from './address.ts';
-import { type WireContent, wireContent } from './content.ts';
+import { readyContent, type WireContent, wireContent } from './content.ts';
 import type { Extensions } from './extensions.ts';
 import { quit } from './quit.ts';
 import type { ServerReply } from './replyParser.ts';
@@ -36,7 +36,7 @@ interface Begun {
   readonly queued: QueuedMessage;
   readonly content: WireContent;
   /** Written behind another message's content: the server may have come to it late. */
-  readonly behind: boolean;
+  readonly wasBehind: boolean;
 }
 
 /** An open, greeted and authenticated SMTP connection: message after message until either side ends it. */
@@ -173,9 +173,9 @@ export class SmtpSession {
       queued.ended(early);
       return null;
     }
-    this.#wire.write(envelope.join(''), 'DATA\r\n');
+    this.#wire.write(`${envelope.join('')}DATA\r\n`);
     queued.begun(performance.now());
-    return { queued, content, behind: false };
+    return { queued, content, wasBehind: false };
   }
 
   /** The next message that can be sent; those before it that cannot have ended. */
@@ -190,9 +190,12 @@ export class SmtpSession {
   }
 
   /** From the replies to a message's envelope to its end. @returns the message whose envelope went out behind it */
-  async #carry({ queued, content, behind }: Begun, next: () => QueuedMessage | null): Promise<Begun | null> {
+  async #carry(
+    { queued, content, wasBehind }: Begun,
+    next: () => QueuedMessage | null,
+  ): Promise<Begun | null> {
     this.#unfinished = true;
-    if (behind) {
+    if (wasBehind) {
       const now = performance.now();
       if (now > queued.beginBefore) {
         // The server has MAIL FROM, and when it came to it nobody knows; of the content it has nothing.
@@ -226,7 +229,7 @@ export class SmtpSession {
     const final = await this.#expect('final', 2);
     this.#prompt = performance.now() - written < this.#timeouts.prompt;
     queued.ended(final.passed ? { kind: 'accepted', reply: plain(final.reply) } : final.end);
-    return following && { queued: following.queued, content: following.content, behind: true };
+    return following && { queued: following.queued, content: following.content, wasBehind: true };
   }
 
   /** Replies to MAIL, RCPT and DATA that were written together; `null` once the server waits for the content. */
@@ -290,7 +293,7 @@ export class SmtpSession {
       );
     }
 
-    const content = wireContent(message.content);
+    const content = message.wireReady ? readyContent(message.content) : wireContent(message.content);
     if (content === null) {
       return unsendable(
         'content_line_ends',

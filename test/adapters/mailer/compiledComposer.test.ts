@@ -5,7 +5,7 @@ import { createCompiledComposer } from '../../../adapters/mailer/compiledCompose
 import { compileMessage } from '../../../adapters/mailer/compiledMessage.ts';
 import type { EmailComposer, EmailToCompose } from '../../../adapters/mailer/composer.ts';
 import { createEmailComposer } from '../../../adapters/mailer/createComposer.ts';
-import { wireContent } from '../../../adapters/smtp/content.ts';
+import { readyContent, wireContent } from '../../../adapters/smtp/content.ts';
 import { testUnsubscribing } from '../../support/unsubscribing.ts';
 
 /* The mail of the fast way and of the plain way is the same, as a MIME parser that others wrote reads it. */
@@ -58,6 +58,8 @@ async function read(composer: EmailComposer, send: EmailToCompose) {
   const content = Buffer.from(composed.message.content);
   const wire = wireContent(content);
   expect(wire).not.toBeNull();
+  // What is said to be ready is what a look at every octet makes of it.
+  if (composed.message.wireReady) expect(wire).toEqual(readyContent(content));
   expect(wire!.eightBit).toBe(false);
   const lines = content.toString('latin1').split('\r\n');
   expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(998);
@@ -174,6 +176,24 @@ describe('the compiled composer', () => {
       { numRuns: 300 },
     );
     expect(compiled).toBeGreaterThan(100);
+  });
+
+  it('knows of most messages that nothing of them has to be changed for the wire', async () => {
+    const email = emailOf({
+      html: '<p>Hello {{ prospect.first_name }}</p>',
+      text: 'Hello {{ prospect.first_name }}!',
+    });
+    const isReady = async (first_name: string, of = email) => {
+      const composed = await fast.compose(sendOf(of, { first_name }));
+      return composed.ok && composed.message.wireReady;
+    };
+    expect(await isReady('Ada')).toBe(true);
+    expect(await isReady('.Ada')).toBe(false);
+    expect(await isReady('Ада')).toBe(true);
+    expect(await isReady('x'.repeat(140))).toBe(true);
+    expect(await isReady(`${'x'.repeat(70)}.`)).toBe(false);
+    expect(await isReady('Ada', emailOf({ text: 'a\n.b {{ prospect.first_name }}!' }))).toBe(false);
+    expect(await isReady('Ada', emailOf({ text: 'a {{ prospect.first_name }}.' }))).toBe(false);
   });
 
   it.each([
