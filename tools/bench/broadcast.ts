@@ -8,6 +8,7 @@
 import { spawn } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -22,6 +23,7 @@ import { readBroadcastReport } from '../../db/queries/broadcastReport.ts';
 import { changeBroadcast, createBroadcast, nextBroadcastStep } from '../../db/queries/broadcasts.ts';
 import type { BroadcastWork } from './broadcastProcess.ts';
 import { startBenchEnvironment } from './environment.ts';
+import { processorSeconds } from './processorTime.ts';
 
 const { values } = parseArgs({
   options: {
@@ -46,6 +48,7 @@ const HTML = `<html><body><h1>Hello {{ prospect.first_name | default: "you" }}</
 const TEXT = `Hello {{ prospect.first_name | default: "you" }},\n\n${'Some news that is worth a paragraph of its own, as newsletters have them.\n\n'.repeat(28)}For everybody at {{ prospect.company }} in {{ prospect.city }}\n`;
 
 const environment = await startBenchEnvironment({ temporal: false });
+const sinkSeconds = () => (sink.pid === null ? 0 : processorSeconds(sink.pid));
 const sink = values.sink === undefined ? await startSink() : addressOf(values.sink);
 try {
   const { db, url } = environment;
@@ -82,7 +85,15 @@ try {
   const preparing = (performance.now() - preparedFrom) / 1000;
   say(`recipients written down in ${preparing.toFixed(2)} s`);
 
+  const server = await serverPid(db);
+  const before = [processorSeconds(server), sinkSeconds()] as const;
   const sent = await runAll(url, (lane) => ({ broadcastId, lane }));
+  const microseconds = (seconds: number) => Math.round((seconds * 1_000_000) / recipients);
+  const processorMicroseconds = {
+    heed: microseconds(sent.processorSeconds),
+    postgres: microseconds(processorSeconds(server) - before[0]),
+    sink: microseconds(sinkSeconds() - before[1]),
+  };
   const report = (await readBroadcastReport(db, broadcastId))!;
   if (report.outcomes.delivered !== recipients) {
     throw new Error(`${report.outcomes.delivered} of ${recipients} were delivered`);
@@ -101,6 +112,7 @@ try {
     gateWindowMsP99: report.gateWindowMs!.p99,
     readyMadePerSecond,
     ratioToReadyMade: Number((recipients / (sent.seconds + preparing) / readyMadePerSecond).toFixed(3)),
+    processorMicroseconds,
     connections,
     dkim: values.dkim,
     messageBytes: message.length,
@@ -110,7 +122,14 @@ try {
   };
   if (values.json) console.log(JSON.stringify(figures));
   else
-    console.table(Object.fromEntries(Object.entries(figures).map(([name, value]) => [name, String(value)])));
+    console.table(
+      Object.fromEntries(
+        Object.entries(figures).map(([name, value]) => [
+          name,
+          typeof value === 'object' ? JSON.stringify(value) : String(value),
+        ]),
+      ),
+    );
 } finally {
   await sink.stop();
   await environment.close();
@@ -120,9 +139,16 @@ try {
 async function runAll(
   url: string,
   taskOf: (lane: number) => BroadcastWork['task'],
-): Promise<{ seconds: number; memoryMB: number }> {
+): Promise<{ seconds: number; memoryMB: number; processorSeconds: number }> {
   const children = Array.from({ length: processes }, (_, lane) => {
-    const work: BroadcastWork = { url, ...sink, connections, dkimKey, task: taskOf(lane) };
+    const work: BroadcastWork = {
+      url,
+      host: sink.host,
+      port: sink.port,
+      connections,
+      dkimKey,
+      task: taskOf(lane),
+    };
     const child = spawn(process.execPath, [program('./broadcastProcess.ts'), JSON.stringify(work)], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
@@ -136,12 +162,13 @@ async function runAll(
     children.map(async ({ lines }) => {
       const { value } = await lines.next();
       if (value === undefined) throw new Error('a process failed');
-      return JSON.parse(value) as { seconds: number; memoryMB: number };
+      return JSON.parse(value) as { seconds: number; memoryMB: number; processorSeconds: number };
     }),
   );
   return {
     seconds: (performance.now() - startedAt) / 1000,
     memoryMB: Math.max(...results.map(({ memoryMB }) => memoryMB)),
+    processorSeconds: results.reduce((sum, { processorSeconds: one }) => sum + one, 0),
   };
 }
 
@@ -204,7 +231,14 @@ async function sampleMessage(): Promise<Buffer> {
   return Buffer.from(composed.message.content);
 }
 
-async function startSink(): Promise<{ host: string; port: number; stop(): Promise<void> }> {
+interface Sink {
+  readonly host: string;
+  readonly port: number;
+  readonly pid: number | null;
+  stop(): Promise<void>;
+}
+
+async function startSink(): Promise<Sink> {
   const child = spawn(process.execPath, [program('./sinkProcess.ts')], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -212,6 +246,7 @@ async function startSink(): Promise<{ host: string; port: number; stop(): Promis
   return {
     host: '127.0.0.1',
     port: Number(line),
+    pid: child.pid!,
     async stop() {
       child.kill('SIGTERM');
       await once(child, 'exit');
@@ -219,9 +254,17 @@ async function startSink(): Promise<{ host: string; port: number; stop(): Promis
   };
 }
 
-function addressOf(text: string): { host: string; port: number; stop(): Promise<void> } {
+/** The server's own process, whose children do its work. */
+async function serverPid(db: Database): Promise<number> {
+  const [row] = await db.query<{ file: string }>(
+    plain(`select setting || '/postmaster.pid' as file from pg_settings where name = 'data_directory'`),
+  );
+  return Number(readFileSync(row!.file, 'utf8').split('\n', 1)[0]);
+}
+
+function addressOf(text: string): Sink {
   const { hostname, port } = new URL(`smtp://${text}`);
-  return { host: hostname, port: Number(port || 25), stop: async () => {} };
+  return { host: hostname, port: Number(port || 25), pid: null, stop: async () => {} };
 }
 
 function keyOf(kind: string | undefined): string {

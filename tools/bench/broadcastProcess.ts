@@ -102,10 +102,13 @@ const { task } = work;
 console.log('ready');
 await new Promise((resolve) => process.stdin.once('data', resolve));
 const startedAt = performance.now();
+const usedBefore = process.cpuUsage();
 if ('broadcastId' in task) await sendPages(task.broadcastId, task.lane);
 else await sendReadyMade(task.readyMade, task.message);
 const seconds = (performance.now() - startedAt) / 1000;
+const { user, system } = process.cpuUsage(usedBefore);
 await mailer.close();
 process.stdin.destroy();
 // The operating system's figure for the whole life of the process, in KiB.
-console.log(JSON.stringify({ seconds, memoryMB: Math.round(process.resourceUsage().maxRSS / 1024) }));
+const memoryMB = Math.round(process.resourceUsage().maxRSS / 1024);
+console.log(JSON.stringify({ seconds, memoryMB, processorSeconds: (user + system) / 1_000_000 }));
