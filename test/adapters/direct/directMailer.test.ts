@@ -5,7 +5,7 @@ import type { Zone } from '../../support/dnsServer.ts';
 import { freePort } from '../../support/freePort.ts';
 import type { ScriptedPeer, ScriptedSmtp } from '../../support/scriptedSmtp.ts';
 import { selfSignedCertificate } from '../../support/selfSignedCertificate.ts';
-import type { Answers } from '../smtp/dialogue.ts';
+import { type Answers, message } from '../smtp/dialogue.ts';
 import {
   mailServerAt,
   type Neighbourhood,
@@ -294,6 +294,31 @@ describe('limits towards a destination', () => {
     expect(later.busyMilliseconds).toBeGreaterThan(5_000);
     expect(later.busyMilliseconds).toBeLessThanOrEqual(15_000);
     expect(servers[0]!.peers[0]!.received.match(/^MAIL/gm)).toHaveLength(1);
+  });
+
+  it('of messages a minute and a connection count each message of one conversation', async () => {
+    const carry = async (more: Partial<DirectOptions>) => {
+      const { mailer, servers } = await start([plain], domainWith(1), {
+        maxMessagesPerConnection: 3,
+        ...more,
+      });
+      const conversation = await reserveReady(mailer, 'example.org');
+      const takesMore = await conversation.transmitAll(() => ({
+        message: { ...message, to: 'person@example.org' },
+        beginBefore: Number.POSITIVE_INFINITY,
+        begun() {},
+        ended: (end) => expect(end).toMatchObject({ kind: 'accepted' }),
+      }));
+      conversation.release();
+      await around!.close();
+      around = undefined;
+      return { takesMore, carried: servers[0]!.peers[0]!.received.match(/^MAIL/gm)!.length };
+    };
+    expect(await carry({ perDestination: { connections: 3, messagesPerMinute: 4 } })).toEqual({
+      takesMore: false,
+      carried: 1,
+    });
+    expect(await carry({})).toEqual({ takesMore: false, carried: 3 });
   });
 
   it('of those who wait are kept, so that a slow domain does not take all workers', async () => {
