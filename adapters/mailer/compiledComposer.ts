@@ -28,7 +28,7 @@ export function createCompiledComposer(plain: EmailComposer, unsubscribing: Unsu
       const { sendId, kind, listId, email, prospect, recipient, messageId, createdAt } = send;
       const isMarketing = kind === 'marketing';
       const message = recipient === null ? null : compiledOnce(email, isMarketing);
-      const written =
+      const content =
         message &&
         attempt(() =>
           message.write({
@@ -40,8 +40,8 @@ export function createCompiledComposer(plain: EmailComposer, unsubscribing: Unsu
             headers: isMarketing ? unsubscribing.headersOf(sendId, listId) : {},
           }),
         );
-      if (!written) return plain.compose(send);
-      return { ok: true, message: { from: email.fromAddress, to: recipient!, ...written } };
+      if (!content) return plain.compose(send);
+      return { ok: true, message: { from: email.fromAddress, to: recipient!, content, wireReady: true } };
     },
   };
 }

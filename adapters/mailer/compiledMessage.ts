@@ -1,5 +1,4 @@
 import { encode as toQuotedPrintable, wrap as wrapQuotedPrintable } from 'nodemailer/lib/qp';
-import type { OutgoingMessage } from './mailer.ts';
 import {
   type EmailTemplates,
   headerLine,
@@ -23,6 +22,8 @@ const PLAIN_ADDRESS = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,25
 /** A value whose characters stand as they are in quoted-printable, and how many of them on a line of their own. */
 const PLAIN_VALUE = /^[\x20-\x3c\x3e-\x7e]*$/;
 const PLAIN_LINE = /.{1,70}/g;
+const FIRST_DOT = /^\./m;
+const FIRST_DOTS = /^\./gm;
 const PLAIN_HEADER = /^[\x20-\x7e]{0,60}$/;
 /** Bytes of an encoded-word's text: 60 characters in base64 (RFC 2047 section 2). */
 const WORD_BYTES = 45;
@@ -39,11 +40,9 @@ export interface MessageOfRecipient {
 }
 
 export interface CompiledMessage {
-  /** @returns the message with CRLF line ends, all ASCII; `null` where it has to be composed the plain way */
-  write(message: MessageOfRecipient): Written | null;
+  /** @returns the message, ready for the wire; `null` where it has to be composed the plain way */
+  write(message: MessageOfRecipient): Buffer | null;
 }
-
-type Written = Required<Pick<OutgoingMessage, 'content' | 'wireReady'>>;
 
 /**
  * Compiles an email.
@@ -82,26 +81,14 @@ export function compileMessage(
       for (const [header, value] of Object.entries(headers)) {
         further += `${header}: ${value.replaceAll(', ', ',\r\n ')}\r\n`;
       }
-      const content = Buffer.from(`${head}${further}${bodies.text}`, 'latin1');
-      // A header field's lines begin with its name or, folded, with a space.
-      return { content, wireReady: bodies.wireReady };
+      return Buffer.from(`${head}${further}${bodies}`, 'latin1');
     },
   };
 }
 
 const NOTHING: SlottedTemplate = { texts: [''], slots: [] };
 
-interface Body {
-  readonly encoded: readonly string[];
-  readonly slots: readonly Slot[];
-  /** No static line begins with a dot. */
-  readonly wireReady: boolean;
-}
-
-interface EncodedText {
-  readonly text: string;
-  readonly wireReady: boolean;
-}
+type Body = { readonly encoded: readonly string[]; readonly slots: readonly Slot[] };
 
 /** Static texts as they stand in the message, with the link below where the template has none. */
 function bodyOf(part: 'html' | 'text', source: string, hasLink: boolean): Body | null {
@@ -111,8 +98,7 @@ function bodyOf(part: 'html' | 'text', source: string, hasLink: boolean): Body |
   // A CR at the edge of a slot may be half of a line end.
   if (linked === null || linked.texts.some((text) => text.endsWith('\r'))) return null;
   const encoded = linked.texts.map((text) => quotedPrintable(text.toWellFormed().replace(/\r\n?/g, '\n')));
-  const wireReady = !encoded.some((text) => text.startsWith('.') || text.includes('\n.'));
-  return { slots: linked.slots, encoded, wireReady };
+  return { slots: linked.slots, encoded };
 }
 
 /**
@@ -164,14 +150,14 @@ const LINK: Readonly<Record<'html' | 'text', Slot>> = {
 function bodiesOf(
   text: Body,
   html: Body | undefined,
-): (values: MergeValues, unsubscribeUrl: string | null) => EncodedText | null {
+): (values: MergeValues, unsubscribeUrl: string | null) => string | null {
   const partOf = (type: string) =>
     `Content-Type: text/${type}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n`;
   if (html === undefined) {
     const head = `MIME-Version: 1.0\r\n${partOf('plain')}`;
     return (values, url) => {
       const body = encodedBody(text, values, url);
-      return body && { text: `${head}${body.text}\r\n`, wireReady: body.wireReady };
+      return body === null ? null : `${head}${body}\r\n`;
     };
   }
   const head = `MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="${BOUNDARY}"\r\n\r\n--${BOUNDARY}\r\n${partOf('plain')}`;
@@ -179,36 +165,29 @@ function bodiesOf(
   const end = `\r\n--${BOUNDARY}--\r\n`;
   return (values, url) => {
     const [plain, rich] = [encodedBody(text, values, url), encodedBody(html, values, url)];
-    return (
-      plain &&
-      rich && {
-        text: `${head}${plain.text}${between}${rich.text}${end}`,
-        wireReady: plain.wireReady && rich.wireReady,
-      }
-    );
+    return plain === null || rich === null ? null : `${head}${plain}${between}${rich}${end}`;
   };
 }
 
 function encodedBody(
-  { encoded, slots, wireReady }: Body,
+  { encoded, slots }: Body,
   values: MergeValues,
   unsubscribeUrl: string | null,
-): EncodedText | null {
-  let text = encoded[0]!;
-  let ready = wireReady;
+): string | null {
+  let body = encoded[0]!;
   for (const [index, slot] of slots.entries()) {
     const value = slot.render(values, unsubscribeUrl);
     // Half of a line end may be at its edge.
     if (value.includes('\r')) return null;
-    const lines = PLAIN_VALUE.test(value) ? softLines(value) : quotedPrintable(value);
-    ready &&= !lines.startsWith('.') && !lines.includes('\n.');
-    text += `${SOFT_BREAK}${lines}${SOFT_BREAK}${encoded[index + 1]}`;
+    body += `${SOFT_BREAK}${encodedValue(value)}${SOFT_BREAK}${encoded[index + 1]}`;
   }
-  return { text, wireReady: ready };
+  return body;
 }
 
-function softLines(value: string): string {
-  return value.length <= 70 ? value : value.match(PLAIN_LINE)!.join(SOFT_BREAK);
+function encodedValue(value: string): string {
+  if (!PLAIN_VALUE.test(value)) return quotedPrintable(value);
+  const lines = value.length <= 70 ? value : value.match(PLAIN_LINE)!.join(SOFT_BREAK);
+  return FIRST_DOT.test(lines) ? quotedPrintable(value) : lines;
 }
 
 function written(template: SlottedTemplate, values: MergeValues, unsubscribeUrl: string | null): string {
@@ -219,8 +198,11 @@ function written(template: SlottedTemplate, values: MergeValues, unsubscribeUrl:
   return text;
 }
 
+/** Two octets short of the 76 that a line may have: a dot at its beginning is written as `=2E`, so that none is stuffed. */
 function quotedPrintable(text: string): string {
-  return wrapQuotedPrintable(toQuotedPrintable(text), 76).replace(/\r?\n/g, '\r\n');
+  return wrapQuotedPrintable(toQuotedPrintable(text), 74)
+    .replace(/\r?\n/g, '\r\n')
+    .replace(FIRST_DOTS, '=2E');
 }
 
 /** The domain in lower case, as mail programs write it. */

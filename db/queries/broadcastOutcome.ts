@@ -25,9 +25,10 @@ const DELIVERED = prepared(
      where a.send_id = l.id and a.number = l.number and a.epoch = l.epoch and (a.state <> 'finished' or a.outcome = 'unknown')
      returning a.send_id, a.number
    ), moved as (
+     -- A report that came first is the stronger evidence, and stands.
      update send s set state = 'final', outcome = 'delivered', outcome_reason = null, finished_at = $8,
        next_attempt_at = null, next_slot = null
-     from done where s.id = done.send_id
+     from done where s.id = done.send_id and (s.state <> 'final' or s.outcome not in ('exhausted', 'rejected', 'bounced'))
      returning s.id, s.prospect_id, s.address_id, done.number
    ), noted as (
      insert into audit_entry (at, action, way, actor, prospect_id, address_id, send_id, subject, before, after)

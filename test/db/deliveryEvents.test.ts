@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
+import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
 import { applyDeliveryEvent } from '../../db/queries/deliveryEvents.ts';
 import { gate } from '../../db/queries/gate.ts';
 import { recordOutcome } from '../../db/queries/outcome.ts';
@@ -167,6 +168,20 @@ describe('delivery events', () => {
       expect(await stateOf(send)).toMatchObject({ outcome });
       expect(await record('delivered')).toMatchObject({ state: 'final', outcome });
       expect(await stateOf(send)).toMatchObject({ outcome });
+    }
+  });
+
+  it('I2 nor does a page of a broadcast that tells of it afterwards', async () => {
+    const send = await account.send(await account.prospect(`lost${++counter}@example.net`), { emailId });
+    const decision = await gate(account.db, { ...send, trigger: 'schedule', now: NOW });
+    if (decision.kind !== 'open') throw new Error(decision.kind);
+    const { attempt } = decision;
+    await recordOutcome(account.db, send, attempt, { ...END, outcome: 'unknown' }, NOW);
+    await apply(send, 'gave_up');
+    const delivery = { sendId: send.sendId, attempt, end: { ...END, outcome: 'delivered' as const } };
+    for (const told of [1, 0]) {
+      expect((await recordDeliveries(account.db, NOW, [delivery])).size).toBe(told);
+      expect(await stateOf(send)).toMatchObject({ outcome: 'exhausted' });
     }
   });
 
