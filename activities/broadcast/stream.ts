@@ -3,15 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type {
   Mailer,
   NoConversation,
-  OutgoingMessage,
-  QueuedMessage,
   ReadyConversation,
+  Transmission,
 } from '../../adapters/mailer/mailer.ts';
 import type { Database } from '../../db/connection.ts';
 import { FIRST_ATTEMPT, gateSlice, markSlice, unmark } from '../../db/queries/broadcastGate.ts';
 import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
 import { type BroadcastContent, takeTurn } from '../../db/queries/broadcastPages.ts';
-import { gate } from '../../db/queries/gate.ts';
+import { type GateDecision, gate } from '../../db/queries/gate.ts';
 import { clearHold, raiseHold, readHold } from '../../db/queries/holds.ts';
 import { type AttemptEnd, recordOutcome } from '../../db/queries/outcome.ts';
 import { countGateWindow } from '../../domain/broadcast/gateWindows.ts';
@@ -351,14 +350,14 @@ export class Stream {
   async #converse(conversation: ReadyConversation | NoConversation): Promise<void> {
     let left = MESSAGES_A_LEASE;
     const next = () => {
-      const one = left > 0 ? this.#marked.shift() : undefined;
+      const one = left > 0 && this.#stop === null ? this.#marked.shift() : undefined;
       if (one === undefined) return null;
       left -= 1;
       this.#inTheAir += 1;
       if (this.#marked.length < this.#ready) this.#changed.ring();
       return one;
     };
-    while (left > 0) {
+    while (left > 0 && this.#stop === null) {
       if (this.#marked.length === 0) {
         if (this.#over) return;
         await this.#forLanes.wait();
@@ -374,38 +373,41 @@ export class Stream {
   /** @returns whether the conversation takes more */
   async #transmitAll(conversation: ReadyConversation, next: () => Gated | null): Promise<boolean> {
     const { destination } = conversation;
+    const taken = new Set<Gated>();
     const askedAnew: Promise<void>[] = [];
-    const more = await conversation.transmitAll(() => {
-      for (let one = next(); one !== null; one = next()) {
-        const { composed } = one;
-        if (composed.ok) return this.#queued(one, composed.message, conversation, askedAnew);
-        this.#end(one, endOfRendering(composed, destination));
-      }
-      return null;
-    });
-    await Promise.all(askedAnew);
-    return more;
-  }
-
-  #queued(
-    one: Gated,
-    message: OutgoingMessage,
-    conversation: ReadyConversation,
-    askedAnew: Promise<void>[],
-  ): QueuedMessage {
-    const { item, work, decidedAt } = one;
-    return {
-      message,
-      beginBefore: decidedAt + GATE_HOLDS_MS,
-      begun: (at) => countGateWindow(work.gateWindows, at - decidedAt),
-      ended: (end) => {
-        if (end.kind !== 'not_begun') return this.#end(one, endOfTransmission(end, conversation, item));
-        const asked = this.#askAnew(one);
-        // Its failure is told by whoever waits for all of them.
-        asked.catch(() => {});
-        askedAnew.push(asked);
-      },
+    const ended = (one: Gated, end: Transmission) => {
+      taken.delete(one);
+      if (end.kind !== 'not_begun') return this.#end(one, endOfTransmission(end, conversation, one.item));
+      const asked = this.#askAnew(one);
+      // Its failure is told by whoever waits for all of them.
+      asked.catch(() => {});
+      askedAnew.push(asked);
     };
+    try {
+      const more = await conversation.transmitAll(() => {
+        for (let one = next(); one !== null; one = next()) {
+          const { composed, decidedAt, work } = one;
+          if (!composed.ok) {
+            this.#end(one, endOfRendering(composed, destination));
+            continue;
+          }
+          const gated = one;
+          taken.add(gated);
+          return {
+            message: composed.message,
+            beginBefore: decidedAt + GATE_HOLDS_MS,
+            begun: (at) => countGateWindow(work.gateWindows, at - decidedAt),
+            ended: (end) => ended(gated, end),
+          };
+        }
+        return null;
+      });
+      await Promise.all(askedAnew);
+      return more;
+    } finally {
+      // Whose end was not told, since something failed: their marks tell whoever comes next.
+      this.#inTheAir -= taken.size;
+    }
   }
 
   #end(gated: Gated, end: AttemptEnd): void {
@@ -418,15 +420,19 @@ export class Stream {
   /** Nothing was said of it to any server, and its decision grew too old. */
   async #askAnew(one: Gated): Promise<void> {
     const { db, clock } = this.#parts;
-    await unmark(db, owned(one));
-    const decision = await gate(db, {
-      ...one.item,
-      run: 0,
-      trigger: 'schedule',
-      now: clock(),
-      held: one.attempt,
-    });
-    this.#inTheAir -= 1;
+    let decision: GateDecision;
+    try {
+      await unmark(db, owned(one));
+      decision = await gate(db, {
+        ...one.item,
+        run: 0,
+        trigger: 'schedule',
+        now: clock(),
+        held: one.attempt,
+      });
+    } finally {
+      this.#inTheAir -= 1;
+    }
     this.#handingOver -= 1;
     if (decision.kind === 'open') {
       this.#gated.unshift({ ...one, attempt: decision.attempt, decidedAt: decision.decidedAt });
