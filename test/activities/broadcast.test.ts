@@ -183,6 +183,44 @@ describe('pages of a broadcast', () => {
     }
   }, 60_000);
 
+  it('I7: where a message that came too late cannot be asked about anew, the lane ends, and is run again', async () => {
+    const slow = await startStoppingMailServer();
+    const one = testMailer(slow.port);
+    try {
+      const emails = addresses(3);
+      const { listId } = await listOf(account, emails);
+      const broadcastId = await readyBroadcast(account, listId);
+      await account.db.query(
+        plain(
+          `create function refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$`,
+        ),
+      );
+      await account.db.query(
+        plain(`create trigger refuse_unmarking before update on attempt for each row
+          when (old.state = 'handing_over' and new.state = 'gated') execute function refuse()`),
+      );
+      const stop = slow.stop(emails[0]!, 'rcpt');
+      const running = lane(broadcastId, { by: one, conversations: 1 });
+      running.catch(() => {});
+      await stop.reached;
+      await delay(2_500);
+      stop.release();
+      await expect(running).rejects.toThrow('not now');
+      await account.db.query(plain('drop trigger refuse_unmarking on attempt'));
+      expect(await lane(broadcastId, { by: one, conversations: 1 })).toEqual({ kind: 'none' });
+      // What was marked when the lane ended is unknown (I2), though nothing was said of it.
+      const [first, ...others] = await sendsOf(account, broadcastId);
+      expect(first).toMatchObject({ outcome: 'delivered' });
+      for (const { recipient, outcome } of others) {
+        expect(['delivered', 'unknown']).toContain(outcome);
+        expect(slow.triesOf(recipient)).toBe(outcome === 'delivered' ? 1 : 0);
+      }
+    } finally {
+      await one.close();
+      await slow.close();
+    }
+  }, 60_000);
+
   it('waits where its only way out is closed, gates nobody for nothing, and goes on when it opens', async () => {
     const emails = addresses(700);
     const { listId } = await listOf(account, emails);
