@@ -25,13 +25,14 @@ export function createCompiledComposer(plain: EmailComposer, unsubscribing: Unsu
 
   return {
     async compose(send): Promise<Composed> {
-      const { sendId, kind, listId, email, prospect, recipient, messageId, createdAt } = send;
+      const { sendId, kind, listId, email, prospect, recipient, messageId, createdAt, firstFields } = send;
       const isMarketing = kind === 'marketing';
       const message = recipient === null ? null : compiledOnce(email, isMarketing);
       const content =
         message &&
         attempt(() =>
           message.write({
+            firstFields: firstFields ?? '',
             messageId,
             date: createdAt,
             to: recipient!,

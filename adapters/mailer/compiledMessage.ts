@@ -30,6 +30,8 @@ const WORD_BYTES = 45;
 
 /** What of a message is its recipient's. */
 export interface MessageOfRecipient {
+  /** Header fields that it begins with, each with its CRLF. */
+  readonly firstFields: string;
   readonly messageId: string;
   readonly date: Date;
   readonly to: string;
@@ -67,13 +69,13 @@ export function compileMessage(
   const from = mailbox(fromAddress);
   const writeBodies = bodiesOf(text, html);
   return {
-    write({ messageId, date, to, values, unsubscribeUrl, headers }) {
+    write({ firstFields, messageId, date, to, values, unsubscribeUrl, headers }) {
       if (!PLAIN_ADDRESS.test(to)) return null;
       const bodies = writeBodies(values, unsubscribeUrl);
       if (bodies === null) return null;
       const name = headerLine(written(fromName, values, unsubscribeUrl), LONGEST_NAME);
       const head =
-        `From: ${name === '' ? from : `${phrase(name)} <${from}>`}\r\n` +
+        `${firstFields}From: ${name === '' ? from : `${phrase(name)} <${from}>`}\r\n` +
         `To: ${mailbox(to)}\r\n${reply}` +
         `Subject: ${unstructured(headerLine(written(subject, values, unsubscribeUrl), LONGEST_SUBJECT))}\r\n` +
         `Message-ID: ${messageId}\r\nDate: ${date.toUTCString().replace('GMT', '+0000')}\r\n`;

@@ -17,6 +17,8 @@ export interface MessageToCompose {
   readonly text: string;
   /** Further headers by name. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** Header fields that it begins with, each with its CRLF. */
+  readonly firstFields?: string;
 }
 
 /**
@@ -26,7 +28,7 @@ export interface MessageToCompose {
  * reached by SMTPUTF8 alone.
  */
 export function composeMessage(message: MessageToCompose): Buffer {
-  const text = written(treeOf(message)).replace(/\r?\n/g, '\r\n');
+  const text = (message.firstFields ?? '') + written(treeOf(message)).replace(/\r?\n/g, '\r\n');
   return Buffer.from(text.endsWith('\n') ? text : `${text}\r\n`);
 }
 

@@ -20,6 +20,8 @@ export interface EmailToCompose {
     readonly html: string | null;
     readonly text: string | null;
   };
+  /** Header fields that the message begins with, each with its CRLF, in ASCII. */
+  readonly firstFields?: string;
   /** Fields of the prospect by their column names, and `custom`. */
   readonly prospect: Readonly<Record<string, unknown>>;
 }

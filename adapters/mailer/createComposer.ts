@@ -25,7 +25,7 @@ export function createEmailComposer(unsubscribing: Unsubscribing): EmailComposer
   };
 
   return {
-    async compose({ sendId, kind, listId, email, prospect, recipient, messageId, createdAt }) {
+    async compose({ sendId, kind, listId, email, prospect, recipient, messageId, createdAt, firstFields }) {
       if (recipient === null) return { ok: false, problem: 'The recipient was erased.' };
       const isMarketing = kind === 'marketing';
       const rendered = parsedOnce(email).render(prospect, isMarketing ? unsubscribing.urlOf(sendId) : null);
@@ -44,6 +44,7 @@ export function createEmailComposer(unsubscribing: Unsubscribing): EmailComposer
         html,
         text,
         ...(isMarketing && { headers: unsubscribing.headersOf(sendId, listId) }),
+        ...(firstFields !== undefined && { firstFields }),
       });
       return { ok: true, message: { from: email.fromAddress, to: recipient, content } };
     },

@@ -24,18 +24,17 @@ export function createSigningComposer(
   const sender = senderId(senderDomain);
   return {
     async compose(send) {
-      const composed = await composer.compose(send);
+      const fields = [feedbackId(send, sender), ...(provider ? [providerHeader(provider, send.sendId)] : [])];
+      const composed = await composer.compose({ ...send, firstFields: `${fields.join('\r\n')}\r\n` });
       if (!composed.ok) return composed;
       const { message } = composed;
-      const fields = [feedbackId(send, sender), ...(provider ? [providerHeader(provider, send.sendId)] : [])];
-      const content = Buffer.concat([Buffer.from(`${fields.join('\r\n')}\r\n`), message.content]);
       const { fromAddress } = send.email;
       return {
         ok: true,
         message: {
           ...message,
           from: returnPath === null ? message.from : returnPath.of(send.sendId),
-          content: await dkim.sign(content, fromAddress.slice(fromAddress.lastIndexOf('@') + 1)),
+          content: await dkim.sign(message.content, fromAddress.slice(fromAddress.lastIndexOf('@') + 1)),
         },
       };
     },

@@ -24,7 +24,7 @@ CREATE INDEX "audit_address" ON "audit_entry" USING btree ("address_id","id") WH
 -- An attempt is written three times, at its gate, its mark and its end: with room in its page the last two stay out of the index.
 ALTER TABLE "attempt" SET (fillfactor = 50);--> statement-breakpoint
 -- So does a send that is delivered at once, with the room for a second one of its kind.
-ALTER TABLE "send" SET (fillfactor = 55);--> statement-breakpoint
+ALTER TABLE "send" SET (fillfactor = 45);--> statement-breakpoint
 -- Once a statement, not once a send: a broadcast finishes hundreds in one.
 drop trigger send_changed on send;--> statement-breakpoint
 create or replace function send_changed() returns trigger language plpgsql as $$
