@@ -6,6 +6,7 @@ import { queuePushes, wakeOverduePushes } from '../db/queries/salesforceQueue.ts
 import {
   advanceRun,
   endRun,
+  lastRun,
   markRun,
   moveCursor,
   type RunPlace,
@@ -82,7 +83,7 @@ async function carryThrough(
     const current: RunPlace = place;
     const next = await exclusively(deps.db, async (stillHeld) => {
       const now = clock();
-      const records = await readPage(deps, context, run, current, now);
+      const records = await readPage(deps, context, run, current);
       // What was read without the lock may be older than a write of ours.
       await stillHeld();
       const reconciled =
@@ -134,13 +135,12 @@ async function readPage(
   { settings }: SyncContext,
   run: SalesforceRun,
   place: RunPlace,
-  now: Date,
 ): Promise<SalesforceRecord[]> {
   const { object } = place;
   const fields = fieldsToRead(object, settings.mappings);
   const soql =
     run.mode === 'changes'
-      ? changesQuery(object, fields, await changesFrom(deps, place, now))
+      ? changesQuery(object, fields, await changesFrom(deps, place))
       : allQuery(object, fields, place.after);
   const rows = await deps.client.query(soql, 'all');
   return rows.map((row) => readRecord(object, settings.mappings, row));
@@ -149,15 +149,16 @@ async function readPage(
 async function changesFrom(
   deps: SalesforceDeps,
   { object, after }: RunPlace,
-  now: Date,
 ): Promise<{ modstamp: Date; afterId: string | null }> {
   if (after !== null) {
     const [time, id] = after.split(' ');
     return { modstamp: timeOf(time!), afterId: id! };
   }
   const cursor = (await readCursor(deps.db, object))!;
-  // What is older than this has been read again by now, after every transaction that could have been late.
-  const isSettled = now.getTime() - cursor.movedAt.getTime() > 2 * OVERLAP_MS;
+  // What is older than the cursor was read again, after every transaction that could have been late: time alone does not
+  // tell that, for Heed or Salesforce may have been down since.
+  const readAgainAt = (await lastRun(deps.db, 'changes'))?.startedAt?.getTime() ?? 0;
+  const isSettled = readAgainAt - cursor.movedAt.getTime() > OVERLAP_MS;
   const from = cursor.modstamp.getTime() + (isSettled ? RESOLUTION_MS : -OVERLAP_MS);
   return { modstamp: new Date(Math.max(0, from)), afterId: null };
 }

@@ -38,11 +38,13 @@ const INSERT = plain(`
   insert into salesforce_run (id, mode, state, actor, counts, created_at) values ($1, $2, 'queued', $3, '{}', $4)
   on conflict (id) do nothing`);
 const READ = plain(`select ${COLUMNS} from salesforce_run where id = $1`);
+// In the order of their times: ids of runs that a Schedule began are random.
 const LIST = plain(`
-  select ${COLUMNS} from salesforce_run where ($1::text is null or mode = $1) and ($2::uuid is null or id < $2)
-  order by id desc limit $3`);
+  select ${COLUMNS} from salesforce_run where ($1::text is null or mode = $1) and ($2::uuid is null
+    or (created_at, id) < (select b.created_at, b.id from salesforce_run b where b.id = $2))
+  order by created_at desc, id desc limit $3`);
 const LAST = plain(`
-  select ${COLUMNS} from salesforce_run where mode = $1 and state = 'done' order by id desc limit 1`);
+  select ${COLUMNS} from salesforce_run where mode = $1 and state = 'done' order by created_at desc, id desc limit 1`);
 const UNFINISHED = plain(
   `select 1 from salesforce_run where mode = $1 and state in ('queued', 'running') limit 1`,
 );
