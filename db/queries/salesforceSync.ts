@@ -404,18 +404,25 @@ class Change {
   #gone(side: Side): void {
     const { record, known, addressId } = side;
     this.#tally.count('gone');
-    const isNew = this.#world.reasonsOf(addressId).optOut === null && known?.base.optOut !== true;
-    if (record.optedOut && isNew && this.#context.rules.direction !== 'to_salesforce') {
-      this.#tally.change(record, { side: 'heed', subject: 'emailOptOut', change: 'set' });
-      this.#setFlag(record, addressId, 'opt_out', true, null);
-      for (const each of this.#world.recordsOf(addressId, known?.prospectId ?? null))
-        this.#queue.add(each.id);
-    }
+    if (addressId !== null) this.#takeOptOut(side, addressId);
     this.#keep(record, record.state, addressId, known?.prospectId ?? side.prospect?.id ?? null, {});
   }
 
-  #noAddress({ record, known }: Side): void {
+  /** An opt-out that only the record knows, which is not written to any more, holds for an address. */
+  #takeOptOut({ record, known }: Side, addressId: string): void {
+    const isNew = this.#world.reasonsOf(addressId).optOut === null && known?.base.optOut !== true;
+    if (!record.optedOut || !isNew || this.#context.rules.direction === 'to_salesforce') return;
+    this.#tally.change(record, { side: 'heed', subject: 'emailOptOut', change: 'set' });
+    this.#setFlag(record, addressId, 'opt_out', true, null);
+    for (const each of this.#world.recordsOf(addressId, known?.prospectId ?? null)) this.#queue.add(each.id);
+  }
+
+  #noAddress(side: Side): void {
+    const { record, known } = side;
     this.#tally.count('withoutAddress');
+    // Email went together with the no: it is of the person who had the address that stood there.
+    const left = this.#world.prospects.get(known?.prospectId ?? '')?.addressId ?? known?.addressId ?? null;
+    if (left !== null) this.#takeOptOut(side, left);
     if (record.addressUnreadable && record.optedOut && record.state === 'active') {
       this.#failures.push({
         key: record.id,
