@@ -13,7 +13,9 @@ import {
 import { readSalesforceSettings, type SalesforceSettings } from '../db/queries/salesforceSettings.ts';
 import type { SyncContext } from '../db/queries/salesforceSync.ts';
 import { readSyncRules } from '../db/queries/salesforceWorld.ts';
+import { maskAddresses } from '../domain/address.ts';
 import { lackingAccess } from '../domain/salesforce/access.ts';
+import { passes } from '../domain/salesforce/errorKind.ts';
 import { FieldMissing } from '../domain/salesforce/record.ts';
 import { SALESFORCE_OBJECTS } from '../domain/salesforce/words.ts';
 
@@ -80,13 +82,17 @@ async function troubled(
 ): Promise<{ kind: 'paused'; until: Date } | { kind: 'stopped'; why: string }> {
   if (error instanceof FieldMissing) return stop(deps, now, error.message);
   if (!(error instanceof SalesforceTrouble)) throw error;
-  if (error.kind !== 'access') {
+  if (passes(error.kind)) {
     return { kind: 'paused', until: await pauseSalesforce(deps.db, now, error.kind) };
   }
-  // The error names a field in Salesforce's words; describe tells which permission is lacking.
+  // What Salesforce refuses as it is needs a person. It may name a field; describe tells which permission is lacking.
   checked.delete(deps.client);
   const lacking = await lackingFields(deps.client, settings, now).catch(() => []);
-  return stop(deps, now, lacking.length > 0 ? lacking.join('\n') : `${error.code}: ${error.message}`);
+  return stop(
+    deps,
+    now,
+    lacking.length > 0 ? lacking.join('\n') : `${error.code}: ${maskAddresses(error.message)}`,
+  );
 }
 
 async function stop(deps: SalesforceDeps, now: Date, why: string): Promise<{ kind: 'stopped'; why: string }> {

@@ -24,6 +24,10 @@ import { type SalesforceDeps, withSalesforce } from './salesforceAccess.ts';
 const BATCH = 200;
 /** Addresses of one query: 50 of 80 characters, encoded, stay well below 16,384 bytes. */
 const ADDRESSES = 50;
+/** Of an address, encoded: with so many, a query stays below what a URI may have. Salesforce keeps up to 80 characters. */
+const ADDRESS_BYTES = 240;
+/** How often a batch is halved, so that values of the wrong type cost few requests however many there are. */
+const HALVINGS = 16;
 const STOPPED_MS = 60_000;
 const PROSPECT = 'prospect:';
 /** Salesforce wants these of every lead; web-to-lead writes the same where a form leaves them out. */
@@ -66,6 +70,7 @@ class Batch {
   readonly #taken: TakenWrite[] = [];
   readonly #failed: FailedWrite[] = [];
   readonly #gone: string[] = [];
+  #halved = 0;
 
   constructor(deps: SalesforceDeps, context: SyncContext, now: Date, stillHeld: () => Promise<void>) {
     this.#deps = deps;
@@ -158,9 +163,28 @@ class Batch {
     }
   }
 
+  /**
+   * Saves records, each by itself. For one value of a wrong type Salesforce refuses all of them: they are parted, flags
+   * from the rest and then in halves, until it is alone and holds no other up.
+   */
   async #save(records: readonly RecordToSave[]): Promise<SaveResult[]> {
     await this.#stillHeld();
-    return this.#deps.client.save(records);
+    try {
+      return await this.#deps.client.save(records);
+    } catch (error) {
+      if (!(error instanceof SalesforceTrouble) || error.kind !== 'refused') throw error;
+      const { code, message } = error;
+      if (records.length === 1 || this.#halved >= HALVINGS) {
+        return records.map(() => ({ ok: false, code, message }));
+      }
+    }
+    this.#halved += 1;
+    const results = new Map<RecordToSave, SaveResult>();
+    for (const part of partsOf(records)) {
+      const saved = await this.#save(part);
+      for (const [index, record] of part.entries()) results.set(record, saved[index]!);
+    }
+    return records.map((record) => results.get(record)!);
   }
 
   /** Whether something else of the record is refused, which is not to hold its flags up. */
@@ -202,7 +226,10 @@ class Batch {
     const wanted = await prospectsWithoutRecord(db, ids);
     if (wanted.length === 0) return;
     for (const object of SALESFORCE_OBJECTS) {
-      const emails = wanted.map((prospect) => prospect.email);
+      const emails = wanted.flatMap(({ email }) =>
+        encodeURIComponent(email).length <= ADDRESS_BYTES ? email : [],
+      );
+      if (emails.length === 0) break;
       const fields = fieldsToRead(object, settings.mappings);
       const rows = await client.query(amongQuery(object, fields, 'Email', emails), 'existing');
       const records = rows.map((row) => readRecord(object, settings.mappings, row));
@@ -242,6 +269,18 @@ function toSave({ record, plan, ours, email }: Outgoing): RecordToSave {
     object,
     fields: { ...writtenFields(plan, ours), ...(email === null ? {} : { Email: email.given }) },
   };
+}
+
+/** Those with flags alone and the others; where there is one sort only, its halves. */
+function partsOf(records: readonly RecordToSave[]): RecordToSave[][] {
+  const isFlagsAlone = ({ fields }: RecordToSave) =>
+    Object.keys(fields).every((name) => FLAG_FIELDS.includes(name));
+  const flags = records.filter(isFlagsAlone);
+  if (flags.length > 0 && flags.length < records.length) {
+    return [flags, records.filter((record) => !isFlagsAlone(record))];
+  }
+  const middle = Math.ceil(records.length / 2);
+  return [records.slice(0, middle), records.slice(middle)];
 }
 
 function flagsOf({ fields, ...record }: RecordToSave): RecordToSave {

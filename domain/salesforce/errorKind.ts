@@ -36,6 +36,8 @@ const KINDS: Readonly<Record<string, ErrorKind>> = {
   UNKNOWN_EXCEPTION: 'unavailable',
   QUERY_TIMEOUT: 'unavailable',
   REQUEST_RUNNING_TOO_LONG: 'unavailable',
+  // The rest of a query was asked for too late: it is asked for anew.
+  INVALID_QUERY_LOCATOR: 'unavailable',
   TXN_SECURITY_METERING_ERROR: 'unavailable',
   ENTITY_IS_DELETED: 'gone',
   NOT_FOUND: 'gone',
@@ -57,6 +59,14 @@ export function errorKindOf(code: string, message: string): ErrorKind {
   if (code === 'REQUEST_LIMIT_EXCEEDED')
     return /concurrent/i.test(message) ? 'concurrent_limit' : 'daily_limit';
   return KINDS[code] ?? (/^ERROR_HTTP_(?:420|429|5\d\d)$/.test(code) ? 'unavailable' : 'refused');
+}
+
+/** Kinds that pass by themselves, so that a request as a whole is only waited for. */
+const PASSING: readonly ErrorKind[] = ['locked', 'daily_limit', 'concurrent_limit', 'session', 'unavailable'];
+
+/** Whether a request that failed so will be carried out later, as it is. */
+export function passes(kind: ErrorKind): boolean {
+  return PASSING.includes(kind);
 }
 
 const SECOND = 1_000;

@@ -4,6 +4,7 @@ import { eraseProspect } from '../../db/queries/prospectErase.ts';
 import { updateProspect } from '../../db/queries/prospects.ts';
 import { readSalesforceConnection } from '../../db/queries/salesforceConnection.ts';
 import { listFailures } from '../../db/queries/salesforceFailures.ts';
+import { lastRun, listRuns } from '../../db/queries/salesforceRuns.ts';
 import { changeSalesforceSettings } from '../../db/queries/salesforceSettings.ts';
 import { addSuppressions } from '../../db/queries/suppressions.ts';
 import { createTestAccount, ORIGIN, parsed, type TestAccount } from '../support/account.ts';
@@ -371,6 +372,58 @@ describe('changes', () => {
     expect((await synced.flagsOf(prospectId)).emailOptOut).toBe(false);
   });
 
+  test.each([null, 'not an address'])(
+    'an opt-out that comes as Email becomes %s holds for the address that was there',
+    async (Email) => {
+      // Salesforce itself takes no such text; records that were loaded without its checks have one.
+      org().update('Lead', id, { HasOptedOutOfEmail: true, Email: null });
+      if (Email !== null) (lead(id) as { Email: string }).Email = Email;
+      await synced.settle();
+      expect((await synced.flagsOf(prospectId)).emailOptOut).toBe(true);
+      expect(await suppressions('ada@example.com')).toEqual(['opt_out']);
+    },
+  );
+
+  test('a slow transaction is read though Heed was down when it could first be seen', async () => {
+    const { org: salesforce } = synced.simulator;
+    const slow = synced.record('Lead', 'grace@example.com');
+    const newest = synced.record('Lead', 'hedy@example.com');
+    const late = salesforce.find('Lead', slow)!;
+    // It is not committed yet: nobody sees it.
+    salesforce.purge('Lead', slow);
+    await synced.run('changes');
+    const modstamp = salesforce.find('Lead', newest)!.SystemModstamp;
+    salesforce.restore({
+      next: 100,
+      records: {
+        Lead: [...salesforce.rows('Lead'), { ...late, HasOptedOutOfEmail: true, SystemModstamp: modstamp! }],
+        Contact: [],
+      },
+    });
+    synced.ahead += 3_600_000;
+    await synced.run('changes');
+    expect(await suppressions('grace@example.com')).toEqual(['opt_out']);
+  });
+
+  test('what is older than the cursor is read again until no transaction could be late any more', async () => {
+    const read = async () => (await synced.run('changes')).run.counts.records ?? 0;
+    expect(await read()).toBe(1);
+    synced.ahead += 3_600_000;
+    expect(await read()).toBe(1);
+    expect(await read()).toBe(0);
+  });
+
+  test('runs are told in the order of their times, whatever their ids', async () => {
+    const ids = ['f0000000-0000-4000-8000-000000000000', '10000000-0000-4000-8000-000000000000'];
+    for (const each of ids) {
+      synced.ahead += 60_000;
+      await synced.run('changes', each);
+    }
+    expect((await lastRun(account.db, 'changes'))?.id).toBe(ids[1]);
+    expect((await listRuns(account.db, 'changes', null, 2)).map((run) => run.id)).toEqual(ids.toReversed());
+    expect((await listRuns(account.db, 'changes', ids[1]!, 1)).map((run) => run.id)).toEqual([ids[0]]);
+  });
+
   test('a record that is gone for good is no record any more', async () => {
     org().delete('Lead', id);
     org().purge('Lead', id);
@@ -485,6 +538,71 @@ describe('trouble', () => {
     await synced.settle();
     expect(lead(id).Title).toBe('Boss');
     expect(await failures()).toEqual([]);
+  });
+
+  test('I1: a value of a wrong type, for which Salesforce refuses all records, holds no other up', async () => {
+    org().addCustomField('Lead', 'Score__c', 'double');
+    await account.db.transaction((tx) =>
+      changeSalesforceSettings(tx, ORIGIN, new Date(), {
+        mappings: [
+          {
+            object: 'Lead',
+            salesforceField: 'Score__c',
+            field: 'title',
+            direction: 'to_salesforce',
+            empty: 'keep',
+          },
+          {
+            object: 'Lead',
+            salesforceField: 'FirstName',
+            field: 'firstName',
+            direction: 'to_salesforce',
+            empty: 'keep',
+          },
+        ],
+      }),
+    );
+    const others = await Promise.all(
+      ['b', 'c', 'd', 'e'].map(async (name) => ({
+        prospect: await account.prospect(`${name}@example.com`),
+        lead: synced.record('Lead', `${name}@example.com`),
+      })),
+    );
+    await synced.settle();
+    for (const { prospect } of others.slice(0, 3)) {
+      await account.db.transaction((tx) =>
+        updateProspect(tx, account.hasher, ORIGIN, new Date(), prospect.id, null, {
+          fields: { firstName: 'Grace' },
+        }),
+      );
+    }
+    await synced.flag(others[3]!.prospect.id, { emailOptOut: true });
+    await account.db.transaction((tx) =>
+      updateProspect(tx, account.hasher, ORIGIN, new Date(), prospectId, null, {
+        fields: { title: 'Boss' },
+        emailOptOut: true,
+      }),
+    );
+    const requests = await requestsOf(() => synced.push());
+    expect(requests).toBeLessThan(12);
+    expect(lead(id).HasOptedOutOfEmail).toBe(true);
+    expect(lead(id).Score__c ?? null).toBeNull();
+    expect(lead(others[3]!.lead).HasOptedOutOfEmail).toBe(true);
+    for (const other of others.slice(0, 3)) expect(lead(other.lead).FirstName).toBe('Grace');
+    expect(await failures()).toMatchObject([{ key: id, code: 'JSON_PARSER_ERROR', kind: 'refused' }]);
+    expect(await readSalesforceConnection(account.db)).toMatchObject({ pauseKind: null, stopped: null });
+  });
+
+  test('a request that is refused as it is stops the sync with a message, and is tried again soon', async () => {
+    const { client } = synced.deps;
+    const { query } = client;
+    Object.assign(client, { query: () => query('SELECT Id FROM Lead WHERE', 'all') });
+    expect((await synced.run('changes')).run).toMatchObject({
+      state: 'stopped',
+      failure: expect.stringMatching(/^MALFORMED_QUERY: /),
+    });
+    Object.assign(client, { query });
+    expect((await synced.run('changes')).run.state).toBe('done');
   });
 
   test('a duplicate rule that blocks a new address is told, and the opt-out goes all the same', async () => {

@@ -279,6 +279,12 @@ describe('saving', () => {
     expect(await codeOf(post('/sobjects/Lead', { ...PERSON, HasOptedOutOfEmail: 'yes' }))).toBe(
       'JSON_PARSER_ERROR',
     );
+    const mixed = [PERSON, { ...PERSON, HasOptedOutOfEmail: 'yes' }];
+    const leads = mixed.map((each) => ({ attributes: { type: 'Lead' }, ...each }));
+    expect(await codeOf(post('/composite/sobjects', { allOrNone: false, records: leads }))).toBe(
+      'JSON_PARSER_ERROR',
+    );
+    expect([...simulator.org.rows('Lead')]).toEqual([]);
     const created = { ...PERSON, EmailBouncedReason: 'x' };
     expect(await codeOf(post('/sobjects/Lead', created))).toBe('INVALID_FIELD_FOR_INSERT_UPDATE');
   });

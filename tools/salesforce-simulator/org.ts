@@ -258,6 +258,14 @@ export class Org {
     return record;
   }
 
+  /** Reads values into the types of their fields, and nothing more. @throws SalesforceError JSON_PARSER_ERROR */
+  parse(object: ObjectName, values: RecordValues): void {
+    for (const [name, value] of Object.entries(values)) {
+      const field = this.#fields[object].get(name);
+      if (field !== undefined && name !== 'Id') checkType(field, value);
+    }
+  }
+
   /** Values as they are stored. @throws for fields that are not there, not writable, or not of their type */
   #read(
     object: ObjectName,
@@ -336,21 +344,25 @@ export function toSalesforceTime(time: Date): string {
 
 const EMAIL = /^[^\s@<>(),;:"[\]\\]+@[^\s@<>(),;:"[\]\\]+\.[^\s@.]+$/;
 
-function readValue(field: Field, value: unknown): Value {
+/** @throws SalesforceError JSON_PARSER_ERROR for a value that is not of the field's type */
+function checkType(field: Field, value: unknown): asserts value is Value {
   if (field.type === 'boolean') {
-    if (typeof value === 'boolean') return value;
-    throw wrongType(field, value);
+    if (typeof value === 'boolean') return;
+  } else if (value === null || value === '') return;
+  else if (field.type === 'double') {
+    if (typeof value === 'number') return;
+  } else if (typeof value === 'string') {
+    if (field.type !== 'datetime' || !Number.isNaN(Date.parse(value))) return;
   }
-  if (value === null || value === '') return null;
-  if (field.type === 'double') {
-    if (typeof value === 'number') return value;
-    throw wrongType(field, value);
-  }
-  if (typeof value !== 'string') throw wrongType(field, value);
+  throw wrongType(field, value);
+}
+
+function readValue(field: Field, value: unknown): Value {
+  checkType(field, value);
+  if (typeof value !== 'string') return value;
+  if (value === '') return null;
   if (field.type === 'datetime') {
-    const time = new Date(value);
-    if (Number.isNaN(time.getTime())) throw wrongType(field, value);
-    return toSalesforceTime(new Date(Math.floor(time.getTime() / SECOND) * SECOND));
+    return toSalesforceTime(new Date(Math.floor(Date.parse(value) / SECOND) * SECOND));
   }
   if (field.length > 0 && value.length > field.length) {
     throw new SalesforceError(

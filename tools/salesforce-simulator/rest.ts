@@ -185,6 +185,12 @@ export class Rest {
     }
     if (allOrNone === true) throw new SalesforceError('NOT_SIMULATED', 'allOrNone is not simulated');
     const options = this.#saving(request);
+    // A value that cannot be read into the type of its field makes the body as a whole unreadable (errorcodes.htm,
+    // JSON_PARSER_ERROR): none of the records is looked at.
+    for (const record of records) {
+      const { type = '' } = (record.attributes ?? {}) as { type?: string };
+      if (Object.hasOwn(OBJECTS, type)) this.#org.parse(type as ObjectName, record);
+    }
     return ok(records.map((record) => this.#saveOne(request.method, record, options)));
   }
 
