@@ -33,7 +33,13 @@ export function lackingAccess(
       `${object}.${field}: the integration user needs the permission "${permission} Access" on this field.`,
     );
   for (const field of fieldsToRead(object, wanted.mappings)) {
-    if (!byName.has(field.toLowerCase())) tell(field, 'Read');
+    const name = byName.get(field.toLowerCase())?.name;
+    if (name === undefined) tell(field, 'Read');
+    else if (name !== field) {
+      lacking.push(
+        `${object}.${field}: Salesforce calls this field ${name}. Spell it so in the mapping table.`,
+      );
+    }
   }
   for (const field of fieldsToWrite(object, wanted)) {
     const found = byName.get(field.toLowerCase());
@@ -44,7 +50,7 @@ export function lackingAccess(
 
 function fieldsToWrite(object: SalesforceObject, wanted: WantedAccess): string[] {
   const mapped = wanted.mappings.filter(
-    (each) => each.object === object && each.direction !== 'from_salesforce',
+    (each) => each.object === object && (wanted.creates || each.direction !== 'from_salesforce'),
   );
   return [
     ...(wanted.optOutDirection === 'from_salesforce' ? [] : ['HasOptedOutOfEmail']),

@@ -139,6 +139,13 @@ describe('the mapping table', () => {
 describe('access', () => {
   const all = fieldsToRead('Lead', []).map((name) => ({ name, updateable: true, createable: true }));
   const wanted = { optOutDirection: 'both', mappings: [], creates: false } as const;
+  const TITLE = {
+    object: 'Lead',
+    salesforceField: 'Title',
+    field: 'title',
+    direction: 'from_salesforce',
+    empty: 'keep',
+  } as const;
 
   test('what is lacking is told by object, field and permission', () => {
     expect(lackingAccess('Lead', all, wanted)).toEqual([]);
@@ -152,6 +159,26 @@ describe('access', () => {
     ]);
     expect(lackingAccess('Lead', readOnly, { ...wanted, optOutDirection: 'from_salesforce' })).toEqual([]);
   });
+
+  test('a mapped field that is spelt otherwise is told as Salesforce calls it', () => {
+    const mappings = [{ ...TITLE, salesforceField: 'title' }];
+    const described = [...all, { name: 'Title', updateable: true, createable: true }];
+    expect(lackingAccess('Lead', described, { ...wanted, mappings })).toEqual([
+      'Lead.title: Salesforce calls this field Title. Spell it so in the mapping table.',
+    ]);
+  });
+
+  test('a lead that a prospect becomes has every mapped field, whichever way it goes later', () => {
+    const described = [
+      ...all,
+      ...['LastName', 'Company'].map((name) => ({ name, updateable: true, createable: true })),
+      { name: 'Title', updateable: false, createable: false },
+    ];
+    expect(lackingAccess('Lead', described, { ...wanted, mappings: [TITLE] })).toEqual([]);
+    expect(lackingAccess('Lead', described, { ...wanted, mappings: [TITLE], creates: true })).toEqual([
+      'Lead.Title: the integration user needs the permission "Edit Access" on this field.',
+    ]);
+  });
 });
 
 describe('errors', () => {
@@ -161,6 +188,7 @@ describe('errors', () => {
     ['REQUEST_LIMIT_EXCEEDED', 'ConcurrentPerOrgLongTxn Limit exceeded.', 'concurrent_limit'],
     ['INVALID_SESSION_ID', '', 'session'],
     ['ERROR_HTTP_503', '', 'unavailable'],
+    ['INVALID_QUERY_LOCATOR', '', 'unavailable'],
     ['ENTITY_IS_DELETED', '', 'gone'],
     ['CANNOT_UPDATE_CONVERTED_LEAD', '', 'converted'],
     ['DUPLICATES_DETECTED', '', 'duplicate'],
