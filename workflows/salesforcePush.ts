@@ -2,6 +2,7 @@ import {
   condition,
   continueAsNew,
   defineSignal,
+  patched,
   proxyActivities,
   setHandler,
   workflowInfo,
@@ -32,7 +33,13 @@ export async function salesforcePush(): Promise<void> {
   for (;;) {
     asked = false;
     const { nextAt } = await pushToSalesforce({ now: Date.now() });
-    if (asked) continue;
+    if (asked) {
+      // Under changes without a pause it never comes to wait: what was asked for is the first thing that the next run does.
+      if (workflowInfo().continueAsNewSuggested && patched('push-goes-on-anew-while-asked')) {
+        await continueAsNew<typeof salesforcePush>();
+      }
+      continue;
+    }
     if (nextAt === null) return;
     await condition(() => asked, Math.max(1_000, nextAt - Date.now()));
     if (workflowInfo().continueAsNewSuggested) await continueAsNew<typeof salesforcePush>();
