@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 
 /** Where statements can be run: the pool, or the one connection of a transaction. */
@@ -58,7 +59,10 @@ export function bareArray(values: readonly (string | number | null)[]): string {
 /** SQLSTATE classes after which the same work may simply be tried again: PostgreSQL manual, section 13.5. */
 const RETRYABLE = new Set(['40001', '40P01']);
 const IN_FAILED_TRANSACTION = '25P02';
-const MAX_TRIES = 5;
+/** With the pauses below some two seconds in all; who waits longer than that is told of it. */
+const MAX_TRIES = 16;
+/** Between tries, so that those who met do not meet again: a random part of a time that doubles up to this. */
+const LONGEST_PAUSE_MS = 250;
 
 /**
  * Opens a pool. Connections are pipelined: statements issued without waiting for one another share a round trip and
@@ -107,6 +111,7 @@ async function transaction<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<
       return await once(pool, work);
     } catch (error) {
       if (tries >= MAX_TRIES || !RETRYABLE.has((error as { code?: string }).code ?? '')) throw error;
+      await sleep(Math.random() * Math.min(LONGEST_PAUSE_MS, 2 ** tries));
     }
   }
 }

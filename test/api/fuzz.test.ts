@@ -202,6 +202,9 @@ interface Request {
   readonly body?: string;
 }
 
+/** Of objects, too, that have a `toString` of their own. */
+const asText = (value: unknown) => (typeof value === 'string' ? value : String(JSON.stringify(value)));
+
 function requestFor(path: string, { parameters = [], requestBody }: Operation): fc.Arbitrary<Request> {
   const resource = path.split('/')[1]!;
   const [type, media] = Object.entries(requestBody?.content ?? {})[0] ?? [];
@@ -255,10 +258,10 @@ function requestFor(path: string, { parameters = [], requestBody }: Operation): 
       const left = [...ids];
       const search = new URLSearchParams();
       for (const [name, value] of [...query, ...(more === undefined ? [] : [more])]) {
-        search.append(name.toWellFormed(), String(value).toWellFormed());
+        search.append(name.toWellFormed(), asText(value).toWellFormed());
       }
       const sendable = headers
-        .map(([name, value]) => [name, String(value)] as const)
+        .map(([name, value]) => [name, asText(value)] as const)
         .filter(([, value]) => /^[\t\x20-\x7e]*$/.test(value));
       return {
         url: `${path.replace(/\{\w+\}/g, () => left.shift()!)}${search.size > 0 ? `?${search}` : ''}`,

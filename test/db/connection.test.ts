@@ -48,3 +48,24 @@ it('is tried again where what was issued without waiting met a serialization fai
   });
   expect(await written()).toEqual([2]);
 });
+
+it('is tried many times, with pauses, where many meet at once', async () => {
+  let tries = 0;
+  await db.transaction(async (tx) => {
+    tries += 1;
+    if (tries < 12)
+      await tx.query(plain(`do $$ begin raise exception 'again' using errcode = '40001'; end $$`));
+    await tx.query(WRITE, [tries]);
+  });
+  expect(await written()).toEqual([12]);
+});
+
+it('gives up in the end, and tells why', async () => {
+  let tries = 0;
+  const failing = db.transaction(async (tx) => {
+    tries += 1;
+    await tx.query(plain(`do $$ begin raise exception 'never' using errcode = '40001'; end $$`));
+  });
+  await expect(failing).rejects.toMatchObject({ code: '40001' });
+  expect(tries).toBeGreaterThan(5);
+});
