@@ -4,8 +4,15 @@ import type { Database } from '../db/connection.ts';
 import { readUnfinishedBroadcasts, restartBroadcast } from '../db/queries/broadcasts.ts';
 import { readUnfinishedBulkUpdates, restartBulkUpdate } from '../db/queries/bulkUpdateSweep.ts';
 import { abandonUploads, readUnfinishedImports, restartImport } from '../db/queries/importSweep.ts';
+import { readUnfinishedRuns, restartRun } from '../db/queries/salesforceRuns.ts';
 import { readUnfinishedSends, restartSend } from '../db/queries/sends.ts';
-import { broadcastId, bulkUpdateId, emailSendId, importFileId } from '../domain/processes.ts';
+import {
+  broadcastId,
+  bulkUpdateId,
+  emailSendId,
+  importFileId,
+  salesforceReconciliationId,
+} from '../domain/processes.ts';
 
 const PAGE = 1_000;
 const NO_ID = '00000000-0000-0000-0000-000000000000';
@@ -74,6 +81,18 @@ export function createSweepActivities({ db, processes }: { db: Database; process
         heartbeat();
         if (await processes.isRunning(bulkUpdateId(id))) continue;
         if (await restartBulkUpdate(db, now, id)) restarted += 1;
+      }
+      return { restarted };
+    },
+
+    /** Restarts reconciliations that were asked for by hand and that no workflow cares for. */
+    async restartLostSalesforceRuns(input: { readonly now: number }): Promise<{ restarted: number }> {
+      const now = new Date(Math.max(Date.now(), input.now));
+      let restarted = 0;
+      for (const run of await readUnfinishedRuns(db, new Date(now.getTime() - MIN_AGE_MS))) {
+        heartbeat();
+        if (await processes.isRunning(salesforceReconciliationId(run.id))) continue;
+        if (await db.transaction((tx) => restartRun(tx, now, run))) restarted += 1;
       }
       return { restarted };
     },

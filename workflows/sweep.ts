@@ -1,4 +1,4 @@
-import { continueAsNew, proxyActivities, workflowInfo } from '@temporalio/workflow';
+import { continueAsNew, patched, proxyActivities, workflowInfo } from '@temporalio/workflow';
 import type { AutomationSweepActivities } from '../activities/automationSweep.ts';
 import type { SweepActivities } from '../activities/sweep.ts';
 
@@ -8,6 +8,7 @@ const {
   restartLostBulkUpdates,
   restartLostAutomations,
   restartLostBroadcasts,
+  restartLostSalesforceRuns,
 } = proxyActivities<SweepActivities & AutomationSweepActivities>({
   // A page of 1,000 sends asks Temporal 1,000 times at the most.
   startToCloseTimeout: '5 minutes',
@@ -23,8 +24,8 @@ export interface SweepInput {
 }
 
 /**
- * Gives every unfinished send, import, bulk update, automation, enrollment and broadcast whose workflow was lost (terminated, or gone
- * with its namespace) a new one.
+ * Gives every unfinished send, import, bulk update, automation, enrollment, broadcast and reconciliation whose workflow
+ * was lost (terminated, or gone with its namespace) a new one.
  */
 export async function sweep(input?: SweepInput): Promise<{ restarted: number }> {
   let restarted = input?.restarted ?? 0;
@@ -42,5 +43,6 @@ export async function sweep(input?: SweepInput): Promise<{ restarted: number }> 
   const automations = await restartLostAutomations({ now: Date.now() });
   const broadcasts = await restartLostBroadcasts({ now: Date.now() });
   const others = [imports, bulkUpdates, automations, broadcasts];
+  if (patched('sweeps-salesforce-runs')) others.push(await restartLostSalesforceRuns({ now: Date.now() }));
   return { restarted: others.reduce((sum, one) => sum + one.restarted, restarted) };
 }

@@ -163,6 +163,8 @@ export function createWorkflowProcesses(client: Client): WorkflowProcesses {
       start(WORKFLOW_TYPES.salesforceReconciliation, salesforceReconciliationId(runId), {
         taskQueue: TASK_QUEUES.salesforce,
         args: [{ mode, runId }],
+        // As an import: one that was lost goes on under its own id, one that is over ends at once.
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE',
         staticSummary: `reconciliation with Salesforce: ${mode}`,
       }),
     async isRunning(workflowId) {

@@ -45,9 +45,11 @@ const LIST = plain(`
   order by created_at desc, id desc limit $3`);
 const LAST = plain(`
   select ${COLUMNS} from salesforce_run where mode = $1 and state = 'done' order by created_at desc, id desc limit 1`);
-const UNFINISHED = plain(
-  `select 1 from salesforce_run where mode = $1 and state in ('queued', 'running') limit 1`,
-);
+const SCHEDULE = 'schedule';
+const UNFINISHED = plain(`
+  select id, mode from salesforce_run where state in ('queued', 'running') and actor <> '${SCHEDULE}'
+    and ($1::text is null or mode = $1) and ($2::timestamptz is null or created_at < $2) order by id`);
+const PENDING = plain('select 1 from outbox where aggregate = $1 limit 1');
 const START = plain(`
   update salesforce_run set state = 'running', started_at = coalesce(started_at, $2)
   where id = $1 and state in ('queued', 'running')`);
@@ -89,13 +91,40 @@ export async function requestRun(
   mode: RunMode,
   actor: string,
 ): Promise<string | null> {
-  if ((await tx.query(UNFINISHED, [mode])).length > 0) return null;
+  if ((await tx.query(UNFINISHED, [mode, null])).length > 0) return null;
   const id = uuidv7();
   await tx.query(INSERT, [id, mode, actor, now]);
-  await addToOutbox(tx, now, [
-    { aggregate: `salesforceRun:${id}`, message: { type: 'startSalesforceRun', runId: id, mode } },
-  ]);
+  await addToOutbox(tx, now, [startOf(id, mode)]);
   return id;
+}
+
+function startOf(runId: string, mode: RunMode) {
+  const message = { type: 'startSalesforceRun', runId, mode } as const;
+  return { aggregate: `salesforceRun:${runId}`, message };
+}
+
+/** Runs that were asked for by hand before that time and are not over; those of a Schedule come again by themselves. */
+export async function readUnfinishedRuns(
+  on: Session,
+  createdBefore: Date,
+): Promise<{ readonly id: string; readonly mode: RunMode }[]> {
+  return on.query<{ id: string; mode: RunMode }>(UNFINISHED, [null, createdBefore]);
+}
+
+/**
+ * Asks for the workflow of an unfinished run again; it goes on where the last page was committed.
+ *
+ * @returns whether it was asked for
+ */
+export async function restartRun(
+  tx: Transaction,
+  now: Date,
+  { id, mode }: { readonly id: string; readonly mode: RunMode },
+): Promise<boolean> {
+  const again = startOf(id, mode);
+  if ((await tx.query(PENDING, [again.aggregate])).length > 0) return false;
+  await addToOutbox(tx, now, [again]);
+  return true;
 }
 
 export async function readRun(on: Session, id: string): Promise<SalesforceRun | null> {

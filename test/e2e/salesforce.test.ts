@@ -1,10 +1,13 @@
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createSweepActivities } from '../../activities/sweep.ts';
+import { createWorkflowProcesses } from '../../adapters/temporal/processes.ts';
 import { ensureSchedules } from '../../adapters/temporal/schedules.ts';
 import { plain } from '../../db/connection.ts';
 import { setFlags } from '../../db/queries/flags.ts';
-import { listRuns, requestRun } from '../../db/queries/salesforceRuns.ts';
+import { listRuns, readRun, requestRun } from '../../db/queries/salesforceRuns.ts';
 import { allowSalesforceSync } from '../../db/queries/salesforceSettings.ts';
-import { SALESFORCE_SCHEDULE_IDS } from '../../domain/processes.ts';
+import { SALESFORCE_SCHEDULE_IDS, salesforceReconciliationId } from '../../domain/processes.ts';
 import {
   type SalesforceSimulator,
   SIMULATED_APP,
@@ -101,8 +104,10 @@ describe('the sync as it runs', () => {
 
   it('I7: what was committed is pushed though the worker is killed on the way', async () => {
     simulator.traffic.latencyMs = 500;
+    const asked = () => simulator.traffic.counts.get('queryAll') ?? 0;
+    const before = asked();
     await flag(true);
-    await until('a request is on its way', () => (simulator.traffic.counts.get('queryAll') ?? 0) > 0);
+    await until('a request is on its way', () => asked() > before);
     worker.kill('SIGKILL');
     await worker.ended;
     await flag(false);
@@ -114,6 +119,25 @@ describe('the sync as it runs', () => {
       return (await account.db.query(plain('select from salesforce_push'))).length === 0;
     });
     expect(await optedOut()).toBe(true);
+  });
+
+  it('I7: a run by hand whose workflow was lost is found by the sweep, and does not keep others away for good', async () => {
+    const { db } = account;
+    const request = () => db.transaction((tx) => requestRun(tx, new Date(0), 'full', 'test'));
+    const runId = (await request())!;
+    const handle = temporal.client.workflow.getHandle(salesforceReconciliationId(runId));
+    await until('it is done', async () => (await readRun(db, runId))?.state === 'done');
+    await handle.result();
+    // As it is left by a workflow that was terminated.
+    await db.query(
+      plain(`update salesforce_run set state = 'running', finished_at = null where id = '${runId}'`),
+    );
+    expect(await request()).toBeNull();
+    const processes = createWorkflowProcesses(temporal.client);
+    const { restartLostSalesforceRuns } = createSweepActivities({ db, processes });
+    await new MockActivityEnvironment().run(restartLostSalesforceRuns, { now: Date.now() });
+    await until('it is done again', async () => (await readRun(db, runId))?.state === 'done');
+    expect(await request()).not.toBeNull();
   });
 
   it('has no Schedules any more where no Salesforce is configured', async () => {
