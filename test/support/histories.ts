@@ -8,7 +8,7 @@ import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 export const HISTORIES = fileURLToPath(new URL('../workflows/histories/', import.meta.url));
 
 /** Which released shape of the workflows is recorded. Raise it for a new one; the files of the old ones stay. */
-const SHAPE = '1';
+const SHAPE = '2';
 
 /** Waits for the end of a workflow and writes its history down as `<workflow>-<shape>-<path>.json`. */
 export async function keepHistory(handle: WorkflowHandle, workflow: string, path: string): Promise<void> {
