@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { ConfigError, loadConfig } from '../config/config.ts';
+import { serviceVariables } from '../config/variables.ts';
 
 /** Variables that images of others read, of those that the compose file may use: from their documentation. */
 const IMAGE_VARIABLES: Readonly<Record<string, readonly string[]>> = {
@@ -178,6 +179,10 @@ function checkEnvironment(service: Service, report: Report): void {
   if (service.build !== undefined) {
     for (const name of Object.keys(environment)) {
       if (!name.startsWith('HEED_')) report(`sets ${name}, which Heed does not read`);
+    }
+    // What is not named here does not reach the container, whatever stands in .env.
+    for (const name of Object.keys(serviceVariables)) {
+      if (name.startsWith('HEED_') && !(name in environment)) report(`does not hand on ${name}`);
     }
     try {
       loadConfig(environment);

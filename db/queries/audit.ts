@@ -16,6 +16,7 @@ export const AUDIT_ACTIONS = [
   'domain_suppression.removed',
   'send.refused',
   'send.cancelled',
+  'send.cancel_requested',
   'send.retry_requested',
   'send.settled',
   'send.resent',

@@ -367,6 +367,19 @@ async function cancelLocked(
   );
   const inTheAir = sends.filter((send) => !isResting(send));
   for (const send of inTheAir) await tx.query(REQUEST_CANCEL, [send.id, now]);
+  // By whom and why; the end, which is the attempt's, is written down when it comes.
+  await addAuditEntries(
+    tx,
+    origin,
+    now,
+    inTheAir.map((send) => ({
+      action: 'send.cancel_requested',
+      sendId: send.id,
+      prospectId: send.prospectId,
+      addressId: send.addressId,
+      subject: reason,
+    })),
+  );
   return inTheAir.length > 0 ? 'requested' : 'done';
 }
 

@@ -274,6 +274,14 @@ describe('outcome', () => {
       expect(await account.db.transaction((tx) => cancelSend(tx, ORIGIN, NOW, send.sendId))).toBe(
         'requested',
       );
+      // I6: by whom and why is known, however the attempt ends.
+      const [asked] = await account.db.query(
+        plain(
+          `select way, actor, reason from audit_entry where send_id = $1 and action = 'send.cancel_requested'`,
+        ),
+        [send.sendId],
+      );
+      expect(asked).toMatchObject({ way: ORIGIN.way, actor: ORIGIN.actor, reason: ORIGIN.reason });
       expect(await recordOutcome(account.db, send, attempt, { ...END, outcome }, NOW)).toMatchObject({
         outcome: final,
       });

@@ -54,6 +54,7 @@ describe('docker-compose.yml', () => {
       'HEED_LOGLEVEL:',
       /HEED_LOGLEVEL: there is no such setting/,
     ],
+    ['a setting that is not handed on', '    HEED_IMAP_URL:', '    # ', /does not hand on HEED_IMAP_URL/],
     [
       'a required variable left out',
       '    HEED_MESSAGE_ID_DOMAIN:',
@@ -72,7 +73,12 @@ describe('docker-compose.yml', () => {
       'POSTGRES_DATABASE:',
       /sets POSTGRES_DATABASE, which postgres:/,
     ],
-    ['an unknown thing to set in .env', '${HEED_SMTP_URL:?', '${HEED_RELAY_URL:?', /asks for HEED_RELAY_URL/],
+    [
+      'an unknown thing to set in .env',
+      '${HEED_EHLO_NAME:?',
+      '${HEED_RELAY_URL:?',
+      /asks for HEED_RELAY_URL/,
+    ],
     ['a port open to everybody', '"127.0.0.1:8080:8080"', '"8080:8080"', /must open to this machine alone/],
   ])('%s is found', (_what, from, to, problem) => {
     expect(composeProblems(changed(compose, from, to), root).join('\n')).toMatch(problem);

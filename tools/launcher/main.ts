@@ -3,6 +3,7 @@
  * and the API, says where they are, and ends all of it in order on Ctrl-C.
  */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -192,7 +193,8 @@ function urlOfSalesforce(port: number): string {
 }
 
 function urlOfApi({ api }: EmbeddedConfig): string {
-  return `http://${api.host === '0.0.0.0' ? '127.0.0.1' : api.host}:${api.port}`;
+  const host = { '0.0.0.0': '127.0.0.1', '::': '::1' }[api.host] ?? api.host;
+  return `http://${isIPv6(host) ? `[${host}]` : host}:${api.port}`;
 }
 
 function lockDataDir(dataDir: string): Lock {
