@@ -219,7 +219,7 @@ export async function holdSend(on: Session, hold: SendHold): Promise<void> {
 
 const PAUSED = plain(`
   select id, run from send
-  where state = 'held' and outcome is null and held_reason = '${MARKETING_PAUSED}' and id > $1 order by id limit $2`);
+  where standing = 'held' and held_reason = '${MARKETING_PAUSED}' and id > $1 order by id limit $2`);
 
 /**
  * Wakes a page of the sends that wait for marketing email to go out again; each one's gate then decides.
