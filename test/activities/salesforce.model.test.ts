@@ -375,6 +375,7 @@ test('I3, I4: both sides agree in the end, whatever happens on the way', async (
         await judge(model);
       },
     ),
-    { numRuns: 60, endOnFailure: false, interruptAfterTimeLimit: 150_000 },
+    // The same commands in every run: what a change breaks is seen at once, and nothing else is laid at its door.
+    { numRuns: 60, seed: 20_261_126, endOnFailure: false, interruptAfterTimeLimit: 150_000 },
   );
 }, 280_000);
