@@ -30,4 +30,6 @@ COPY tools/migrate.ts ./tools/migrate.ts
 COPY tools/doctor.ts ./tools/doctor.ts
 COPY tools/doctor ./tools/doctor
 USER node
+# Bundled here, once, instead of at every start of a worker.
+RUN node worker/bundle.ts
 CMD ["node", "api/main.ts"]

@@ -106,6 +106,8 @@ export interface Config {
     /** UTC. */
     readonly fullAt: { readonly hour: number; readonly minute: number };
   } | null;
+  /** Absolute folder of what is made once and kept: the bundled workflows. */
+  readonly cacheDir: string;
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
 }
 
@@ -153,7 +155,8 @@ export class ConfigError extends Error {
  * @throws ConfigError naming every variable that is missing or wrong.
  */
 export function loadConfig(env: Environment = process.env): Config {
-  const value = read({ ...serviceVariables, ...smtpUrlVariable(env) }, env);
+  const { XDG_CACHE_HOME } = embeddedVariables;
+  const value = read({ ...serviceVariables, ...smtpUrlVariable(env), XDG_CACHE_HOME }, env);
   return {
     database: { url: value.HEED_DATABASE_URL, poolSize: value.HEED_DATABASE_POOL_SIZE },
     temporal: {
@@ -190,6 +193,7 @@ export function loadConfig(env: Environment = process.env): Config {
       },
     },
     salesforce: salesforceOf(value),
+    cacheDir: cacheDirOf(value),
     logLevel: value.HEED_LOG_LEVEL,
   };
 }
@@ -312,7 +316,7 @@ export function loadEmbeddedConfig(env: Environment = process.env): EmbeddedConf
     },
     temporalBinary: value.HEED_TEMPORAL_BINARY ?? null,
     testServerBinary: value.HEED_TEST_SERVER_BINARY ?? null,
-    cacheDir: join(value.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'heed'),
+    cacheDir: cacheDirOf(value),
     path: value.PATH,
     configured: {
       databaseUrl: raw('HEED_DATABASE_URL'),
@@ -327,6 +331,10 @@ export function loadEmbeddedConfig(env: Environment = process.env): EmbeddedConf
     temporalNamespace: value.HEED_TEMPORAL_NAMESPACE,
     api: { host: value.HEED_API_HOST, port: value.HEED_API_PORT },
   };
+}
+
+function cacheDirOf({ XDG_CACHE_HOME }: { readonly XDG_CACHE_HOME?: string | undefined }): string {
+  return join(XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'heed');
 }
 
 /** Runs `load`; a wrong setting ends the process with its message and status 78 (sysexits.h, EX_CONFIG). */

@@ -508,7 +508,7 @@ export const embeddedVariables = {
   ),
   XDG_CACHE_HOME: documented(
     z.string().startsWith('/', 'must be an absolute path').optional(),
-    'Folder under which `heed/` keeps downloaded and built programs.',
+    'Folder under which `heed/` keeps what is made once: programs that were downloaded or built, and the bundled workflows.',
     '`~/.cache`',
   ),
   PATH: documented(z.string().prefault(''), 'Where programs are looked for.', 'nowhere'),

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Client, Connection } from '@temporalio/client';
-import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
 import { keepMessage } from '../activities/inbound.ts';
 import { createWebhookCaller } from '../adapters/callout/webhookCaller.ts';
@@ -23,7 +23,8 @@ import { createActivities } from './activities.ts';
 import { createComposer, createMailer } from './mailer.ts';
 import { untilItAnswers } from './patience.ts';
 import { startRelay } from './relay.ts';
-import { createWorkers, WORKFLOWS } from './workers.ts';
+import { createWorkers } from './workers.ts';
+import { loadWorkflowBundle } from './workflowBundle.ts';
 
 /** Worker and relay in one process: carries out what the API has written down. */
 async function main(config: Config): Promise<void> {
@@ -38,7 +39,7 @@ async function main(config: Config): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
 
-  const bundle = bundleWorkflowCode({ ...WORKFLOWS, logger: new DefaultLogger('ERROR') });
+  const bundle = loadWorkflowBundle(config.cacheDir);
   const db = openDatabase(config.database.url, {
     max: config.database.poolSize,
     applicationName: 'heed worker',

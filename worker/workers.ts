@@ -1,18 +1,7 @@
-import { fileURLToPath } from 'node:url';
-import {
-  type BundleOptions,
-  type NativeConnection,
-  Worker,
-  type WorkflowBundleOption,
-} from '@temporalio/worker';
+import { type NativeConnection, Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import { TASK_QUEUES } from '../domain/processes.ts';
 import type { Activities } from './activities.ts';
 import { maskFailures } from './maskFailures.ts';
-
-/** Where the workflows are, for Temporal's bundler. */
-export const WORKFLOWS: BundleOptions = {
-  workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
-};
 
 /** How long a worker that is told to stop waits for its attempts: as long as a conversation usually takes. */
 const GRACE = '20 seconds';

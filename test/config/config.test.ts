@@ -174,7 +174,9 @@ describe('settings of the embedded services', () => {
   });
 
   test('the cache follows XDG_CACHE_HOME', () => {
-    expect(loadEmbeddedConfig({ XDG_CACHE_HOME: '/var/cache/me' }).cacheDir).toBe('/var/cache/me/heed');
+    const XDG_CACHE_HOME = '/var/cache/me';
+    expect(loadEmbeddedConfig({ XDG_CACHE_HOME }).cacheDir).toBe('/var/cache/me/heed');
+    expect(loadConfig({ ...complete, XDG_CACHE_HOME }).cacheDir).toBe('/var/cache/me/heed');
   });
 });
 

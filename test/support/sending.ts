@@ -1,13 +1,11 @@
 import type { Client } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import {
-  bundleWorkflowCode,
   DefaultLogger,
   makeTelemetryFilterString,
   type NativeConnection,
   Runtime,
   type Worker,
-  type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
 import { createWebhookCaller } from '../../adapters/callout/webhookCaller.ts';
 import type { ImapMailbox } from '../../adapters/inbound/imap.ts';
@@ -17,8 +15,10 @@ import { createSmartHostMailer } from '../../adapters/mailer/smartHostMailer.ts'
 import type { SalesforceClient } from '../../adapters/salesforce/client.ts';
 import { createWorkflowProcesses, type WorkflowProcesses } from '../../adapters/temporal/processes.ts';
 import { ensureSearchAttributes } from '../../adapters/temporal/searchAttributes.ts';
+import { loadEmbeddedConfig } from '../../config/config.ts';
 import { createActivities } from '../../worker/activities.ts';
-import { createWorkers, WORKFLOWS } from '../../worker/workers.ts';
+import { createWorkers } from '../../worker/workers.ts';
+import { loadWorkflowBundle } from '../../worker/workflowBundle.ts';
 import type { TestAccount } from './account.ts';
 import { type MailServer, startMailServer } from './mailServer.ts';
 import { testUnsubscribing } from './unsubscribing.ts';
@@ -38,15 +38,9 @@ Runtime.install({
   telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
 });
 
-let bundle: Promise<WorkflowBundleWithSourceMap> | undefined;
-
-/** The workflows as the worker runs them, bundled once in this process. */
-export function workflowBundle(): Promise<WorkflowBundleWithSourceMap> {
-  bundle ??= bundleWorkflowCode({
-    ...WORKFLOWS,
-    logger: { log() {}, trace() {}, debug() {}, info() {}, warn() {}, error() {} },
-  });
-  return bundle;
+/** The workflows as the worker runs them. */
+export function workflowBundle(): Promise<{ readonly code: string }> {
+  return loadWorkflowBundle(loadEmbeddedConfig().cacheDir);
 }
 
 /** A mailer to a server of this process. */
