@@ -1,4 +1,6 @@
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
+/** What ten bits become. */
+const PAIRS = Array.from({ length: 1024 }, (_, bits) => `${ALPHABET[bits >> 5]}${ALPHABET[bits & 31]}`);
 
 /** Base32 of RFC 4648 section 6 in lower case, without padding: it survives what folds letters to one case. */
 export function encodeBase32(bytes: Uint8Array): string {
@@ -8,13 +10,15 @@ export function encodeBase32(bytes: Uint8Array): string {
   for (const byte of bytes) {
     held = (held << 8) | byte;
     bits += 8;
-    while (bits >= 5) {
-      bits -= 5;
-      text += ALPHABET[(held >> bits) & 31];
+    if (bits >= 10) {
+      bits -= 10;
+      text += PAIRS[held >> bits]!;
+      held &= (1 << bits) - 1;
     }
-    held &= (1 << bits) - 1;
   }
-  return bits > 0 ? text + ALPHABET[(held << (5 - bits)) & 31] : text;
+  if (bits === 0) return text;
+  const pair = PAIRS[held << (10 - bits)]!;
+  return text + (bits > 5 ? pair : pair[0]);
 }
 
 /**

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { decodeBase32, encodeBase32 } from './base32.ts';
 
 /**
@@ -21,17 +22,14 @@ export interface TokenParts {
  * What the tag is made over. The send stands for the person, the address and the list, so a token can do nothing to
  * anybody else; no time is in it, since a no must be heard whenever it is said.
  */
-export function signedContent(purpose: TokenPurpose, sendId: string): Uint8Array {
-  return new TextEncoder().encode(`heed unsubscribe ${purpose} ${sendId}`);
+export function signedContent(purpose: TokenPurpose, sendId: string): string {
+  return `heed unsubscribe ${purpose} ${sendId}`;
 }
 
 /** 52 letters and digits: the send's id, which tells nothing of the person, and the tag. */
 export function writeToken({ sendId, tag }: TokenParts): string {
-  const bytes = new Uint8Array(ID_BYTES + TAG_BYTES);
-  const digits = sendId.replaceAll('-', '');
-  for (let at = 0; at < ID_BYTES; at += 1) {
-    bytes[at] = Number.parseInt(digits.slice(2 * at, 2 * at + 2), 16);
-  }
+  const bytes = Buffer.allocUnsafe(ID_BYTES + TAG_BYTES);
+  bytes.write(sendId.replaceAll('-', ''), 'hex');
   bytes.set(tag.subarray(0, TAG_BYTES), ID_BYTES);
   return encodeBase32(bytes);
 }

@@ -78,6 +78,13 @@ const DOMAIN_ENTRIES = prepared(
   'select domain from domain_suppression where domain = any($1::text[])',
 );
 
+/** For a statement that nearly always does what it was told for all: the ids that it did it for, unless it is all. */
+const unlessAll = (id: string, done: string) =>
+  `select case when count(*) < cardinality($1::uuid[]) then coalesce(array_agg(${id}), '{}') end as some from ${done}`;
+interface UnlessAll extends Record<string, unknown> {
+  some: string[] | null;
+}
+
 /** Arrays that name the new sends; the same for those that begin and those that are refused. */
 const GIVEN_ARRAYS = '$1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[]';
 const GIVEN_COLUMNS = 'id, prospect_id, address_id, recipient, recipient_domain, list_id, message_id';
@@ -101,7 +108,7 @@ const BEGIN = prepared(
      select $13, 'attempt.gated', 'system', 'heed', prospect_id, address_id, id, '1', '{"state":"queued"}',
        jsonb_build_object('state', 'attempting', 'epoch', $14::int) from made
    )
-   select id from made`,
+   ${unlessAll('id', 'made')}`,
 );
 const REFUSE = plain(`with made as (
      insert into send (${SEND_COLUMNS}, state, outcome, outcome_reason, finished_at)
@@ -211,8 +218,8 @@ function refusalsOf(
 
 async function begin(tx: Transaction, slice: GateSlice, items: readonly GateItem[]): Promise<string[]> {
   if (items.length === 0) return [];
-  const rows = await tx.query<{ id: string }>(BEGIN, valuesOf(slice, items));
-  return rows.map((row) => row.id);
+  const [made] = await tx.query<UnlessAll>(BEGIN, valuesOf(slice, items));
+  return made!.some ?? items.map((item) => item.sendId);
 }
 
 async function refuse(tx: Transaction, slice: GateSlice, refusals: readonly Refusal[]): Promise<void> {
@@ -262,10 +269,13 @@ export interface OwnedSend {
 
 const MARK = prepared(
   'mark_slice_handing_over',
-  `update attempt a set state = 'handing_over', handing_over_at = $4
-   from unnest($1::uuid[], $2::int[], $3::int[]) as o(id, number, epoch)
-   where a.send_id = o.id and a.number = o.number and a.epoch = o.epoch and a.state = 'gated'
-   returning a.send_id`,
+  `with marked as (
+     update attempt a set state = 'handing_over', handing_over_at = $4
+     from unnest($1::uuid[], $2::int[], $3::int[]) as o(id, number, epoch)
+     where a.send_id = o.id and a.number = o.number and a.epoch = o.epoch and a.state = 'gated'
+     returning a.send_id
+   )
+   ${unlessAll('send_id', 'marked')}`,
 );
 const UNMARK = prepared(
   'unmark_handing_over',
@@ -280,16 +290,17 @@ const UNMARK = prepared(
  */
 export async function markSlice(db: Database, now: Date, owned: readonly OwnedSend[]): Promise<Set<string>> {
   return db.transaction(async (tx) => {
-    const [, rows] = await Promise.all([
+    const ids = owned.map((one) => one.sendId);
+    const [, [marked]] = await Promise.all([
       byIndex(tx),
-      tx.query<{ send_id: string }>(MARK, [
-        bareArray(owned.map((one) => one.sendId)),
+      tx.query<UnlessAll>(MARK, [
+        bareArray(ids),
         bareArray(owned.map((one) => one.attempt.number)),
         bareArray(owned.map((one) => one.attempt.epoch)),
         now,
       ]),
     ]);
-    return new Set(rows.map((row) => row.send_id));
+    return new Set(marked!.some ?? ids);
   });
 }
 

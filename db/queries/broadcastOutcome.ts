@@ -35,26 +35,26 @@ const DELIVERED = prepared(
      select $8, 'attempt.finished', 'system', 'heed', prospect_id, address_id, id, number::text,
        '{"state":"attempting"}', '{"state":"final","outcome":"delivered"}' from moved
    )
-   select send_id from done`,
+   select count(*)::int as recorded from done`,
 );
 
 /**
  * Records that these were delivered, in one statement: final whatever was suppressed meanwhile, so it does without the
  * locks. Telling it twice changes nothing.
  *
- * @returns those that it was recorded for; the others were recorded before, or belong to somebody else now
+ * @returns for how many it was recorded; the others were recorded before, or belong to somebody else now
  */
 export async function recordDeliveries(
   db: Database,
   now: Date,
   deliveries: readonly Delivery[],
-): Promise<Set<string>> {
+): Promise<number> {
   // In the order of their ids, as everybody locks sends.
   const all = deliveries.toSorted((a, b) => (a.sendId < b.sendId ? -1 : 1));
   return db.transaction(async (tx) => {
-    const [, rows] = await Promise.all([
+    const [, [row]] = await Promise.all([
       byIndex(tx),
-      tx.query<{ send_id: string }>(DELIVERED, [
+      tx.query<{ recorded: number }>(DELIVERED, [
         bareArray(all.map((one) => one.sendId)),
         bareArray(all.map((one) => one.attempt.number)),
         bareArray(all.map((one) => one.attempt.epoch)),
@@ -65,6 +65,6 @@ export async function recordDeliveries(
         now,
       ]),
     ]);
-    return new Set(rows.map((row) => row.send_id));
+    return row!.recorded;
   });
 }

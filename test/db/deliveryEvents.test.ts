@@ -180,7 +180,7 @@ describe('delivery events', () => {
     await apply(send, 'gave_up');
     const delivery = { sendId: send.sendId, attempt, end: { ...END, outcome: 'delivered' as const } };
     for (const told of [1, 0]) {
-      expect((await recordDeliveries(account.db, NOW, [delivery])).size).toBe(told);
+      expect(await recordDeliveries(account.db, NOW, [delivery])).toBe(told);
       expect(await stateOf(send)).toMatchObject({ outcome: 'exhausted' });
     }
   });
