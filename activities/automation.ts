@@ -1,6 +1,16 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cancellationSignal } from '@temporalio/activity';
 import type { Database } from '../db/connection.ts';
 import { Programs } from '../db/queries/automations.ts';
 import { enrollPage } from '../db/queries/enrolling.ts';
+import { countWaitingStarts } from '../db/queries/outbox.ts';
+import { beating } from './beating.ts';
+
+/** So many enrollments may wait for their start: what else the relay has to tell comes behind them. */
+const WAITING_STARTS = 500;
+const LOOK_AGAIN_MS = 200;
+/** Nobody stays out for longer because of a relay that stands still. */
+const PATIENCE_MS = 60_000;
 
 export interface EnrollPageInput {
   readonly automationId: string;
@@ -20,14 +30,27 @@ export type EnrolledPage =
 export function createAutomationActivities({ db }: { db: Database }) {
   const programs = new Programs();
   return {
-    /** Enrolls one page of those who match. Done twice it enrolls nobody twice. */
+    /**
+     * Enrolls one page of those who match, once most of those before them are on their way. Done twice it enrolls nobody
+     * twice.
+     */
     async enrollNextPage(input: EnrollPageInput): Promise<EnrolledPage> {
-      const now = new Date(Math.max(Date.now(), input.now));
       const { automationId: id, run, after } = input;
-      const page = await enrollPage(db, programs, now, { id, run }, after);
-      return page.kind === 'wait' ? { ...page, until: page.until.getTime() } : page;
+      const ahead = Math.max(0, input.now - Date.now());
+      return beating(async () => {
+        await untilMostHaveStarted(db);
+        const page = await enrollPage(db, programs, new Date(Date.now() + ahead), { id, run }, after);
+        return page.kind === 'wait' ? { ...page, until: page.until.getTime() } : page;
+      });
     },
   };
 }
 
 export type AutomationActivities = ReturnType<typeof createAutomationActivities>;
+
+async function untilMostHaveStarted(db: Database): Promise<void> {
+  const until = performance.now() + PATIENCE_MS;
+  while (performance.now() < until && (await countWaitingStarts(db, WAITING_STARTS)) >= WAITING_STARTS) {
+    await sleep(LOOK_AGAIN_MS, undefined, { signal: cancellationSignal() });
+  }
+}

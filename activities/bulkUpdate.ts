@@ -1,4 +1,4 @@
-import { activityInfo, cancellationSignal, cancelled, heartbeat } from '@temporalio/activity';
+import { activityInfo, cancellationSignal, cancelled } from '@temporalio/activity';
 import type { Database } from '../db/connection.ts';
 import { claimBulkUpdate, decideRows, PAGE_ROWS, takeNextPage } from '../db/queries/bulkUpdatePage.ts';
 import { commandBulkUpdate, failBulkUpdate, readBulkUpdate } from '../db/queries/bulkUpdates.ts';
@@ -6,11 +6,10 @@ import { ListsRefused } from '../db/queries/criteriaSql.ts';
 import type { BulkUpdateProgress } from '../domain/bulkUpdate/progress.ts';
 import type { BulkUpdateCommand } from '../domain/bulkUpdate/words.ts';
 import type { Origin } from '../domain/words.ts';
+import { beating } from './beating.ts';
 
 /** How long a worker goes on before it tells the workflow how far it is. */
 const SLICE_MS = 10_000;
-/** Well below the heartbeat timeout of the workflow's proxy. */
-const HEARTBEAT_MS = 5_000;
 
 export interface BulkUpdateInput {
   readonly bulkUpdateId: string;
@@ -83,15 +82,6 @@ export function createBulkUpdateActivities(parts: { db: Database; pageRows?: num
 }
 
 export type BulkUpdateActivities = ReturnType<typeof createBulkUpdateActivities>;
-
-async function beating(work: () => Promise<void>): Promise<void> {
-  const beat = setInterval(() => heartbeat(), HEARTBEAT_MS);
-  try {
-    await work();
-  } finally {
-    clearInterval(beat);
-  }
-}
 
 /** What PostgreSQL will refuse each time ends the bulk update: SQLSTATE classes 22 (data) and 23 (constraints). */
 async function orFail(db: Database, input: BulkUpdateInput, work: () => Promise<void>): Promise<void> {

@@ -1,4 +1,4 @@
-import { cancellationSignal, cancelled, heartbeat } from '@temporalio/activity';
+import { cancellationSignal, cancelled } from '@temporalio/activity';
 import type { Database } from '../db/connection.ts';
 import type { AddressHasher } from '../db/queries/addresses.ts';
 import { readCustomFields } from '../db/queries/customFields.ts';
@@ -14,13 +14,12 @@ import {
 import { columnsOf } from '../domain/import/columns.ts';
 import { type CsvHeader, type CsvPage, MAX_ROW_BYTES, readCsv, readCsvHeader } from '../domain/import/csv.ts';
 import { type RowFormat, readProspectRow, readSuppressionRow } from '../domain/import/rows.ts';
+import { beating } from './beating.ts';
 
 /** Rows a transaction: a gate can wait for its locks, and what a page allocates keeps the process within 300 MB. */
 const PAGE_ROWS = 500;
 /** Enough for a page of ordinary rows; more is read where it is not. */
 const WINDOW_BYTES = 128 * 1024;
-/** Well below the heartbeat timeout of the workflow's proxy. */
-const HEARTBEAT_MS = 5_000;
 
 export interface ImportInput {
   readonly importId: string;
@@ -40,14 +39,11 @@ export function createImportActivities({ db, hasher }: { db: Database; hasher: A
      * beside a twin that was taken for dead.
      */
     async takeInFile(input: ImportInput): Promise<ImportResult> {
-      const beat = setInterval(() => heartbeat(), HEARTBEAT_MS);
-      try {
-        return await takeInFile(db, hasher, input, async () => {
+      return beating(() =>
+        takeInFile(db, hasher, input, async () => {
           if (cancellationSignal().aborted) await cancelled();
-        });
-      } finally {
-        clearInterval(beat);
-      }
+        }),
+      );
     },
 
     /** Ends the import after its workflow was cancelled; one that was cancelled by the API has ended already. */

@@ -11,6 +11,7 @@ import {
   addToOutbox,
   OUTBOX_CHANNEL,
   type OutboxEntry,
+  type OutboxPart,
   removeFromOutbox,
   sendAggregate,
   takeFromOutbox,
@@ -97,15 +98,18 @@ type Early = Map<number, number>;
 async function drain(deps: RelayParts, early: Early, stopping: () => boolean): Promise<number> {
   for (;;) {
     for (const [id, until] of early) if (until <= performance.now()) early.delete(id);
+    const after: Record<OutboxPart, number> = { rest: 0, starts: 0 };
     let delivered = 0;
     let failed = 0;
-    for (let afterId = 0; !stopping(); ) {
-      const batch = await deliverBatch(deps, early, afterId);
-      if (batch.lastId === null) break;
+    const isOver = async (part: OutboxPart) => {
+      const batch = await deliverBatch(deps, early, part, after[part]);
       delivered += batch.delivered;
       failed += batch.failed;
-      afterId = batch.lastId;
-    }
+      after[part] = batch.lastId ?? after[part];
+      return batch.lastId === null;
+    };
+    // Between two batches of starts whatever else has come up is told.
+    while (!stopping() && !((await isOver('rest')) && (await isOver('starts'))));
     // An aggregate's next entry is taken in the next pass.
     if (delivered === 0 || stopping()) return failed;
   }
@@ -114,10 +118,11 @@ async function drain(deps: RelayParts, early: Early, stopping: () => boolean): P
 async function deliverBatch(
   deps: RelayParts,
   early: Early,
+  part: OutboxPart,
   afterId: number,
 ): Promise<{ delivered: number; failed: number; lastId: number | null }> {
   return deps.db.transaction(async (tx) => {
-    const taken = await takeFromOutbox(tx, BATCH, afterId);
+    const taken = await takeFromOutbox(tx, part, BATCH, afterId);
     const entries = taken.filter(({ id }) => !early.has(id));
     const once = { wakeSalesforcePush: onlyOnce(() => deps.processes.wakeSalesforcePush()) };
     const results = await Promise.allSettled(entries.map((entry) => deliver(deps, entry, once)));

@@ -23,6 +23,8 @@ export interface AutomationWorkflowInput {
 const { enrollNextPage } = proxyActivities<AutomationActivities>({
   // A page of 500 from a table of a million: seconds, and a filter that finds few reads much.
   startToCloseTimeout: '5 minutes',
+  // A worker that died is noticed at once, not after those minutes.
+  heartbeatTimeout: '20 seconds',
   // Only faults throw (database down, worker lost), and they pass: never give up.
   retry: { initialInterval: '500 milliseconds', backoffCoefficient: 2, maximumInterval: '30 seconds' },
 });

@@ -1,4 +1,4 @@
-import { activityInfo, cancellationSignal, cancelled, heartbeat } from '@temporalio/activity';
+import { activityInfo, cancellationSignal, cancelled } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import type { EmailComposer } from '../../adapters/mailer/composer.ts';
 import type { Mailer } from '../../adapters/mailer/mailer.ts';
@@ -6,11 +6,10 @@ import type { Database } from '../../db/connection.ts';
 import { prepareRecipients } from '../../db/queries/broadcastPreparing.ts';
 import { changeBroadcast, nextBroadcastStep } from '../../db/queries/broadcasts.ts';
 import type { BroadcastCommand, BroadcastState } from '../../domain/broadcast/words.ts';
+import { beating } from '../beating.ts';
 import { clockFrom } from '../clock.ts';
 import { workThroughPages } from './pages.ts';
 
-/** Well below the heartbeat timeout of the workflow's proxies. */
-const HEARTBEAT_MS = 5_000;
 /** How long a lane goes on before its workflow looks again whether anything has changed. */
 const LANE_MS = 120_000;
 
@@ -101,12 +100,3 @@ export function createBroadcastActivities(parts: {
 }
 
 export type BroadcastActivities = ReturnType<typeof createBroadcastActivities>;
-
-async function beating<T>(work: () => Promise<T>): Promise<T> {
-  const beat = setInterval(() => heartbeat(), HEARTBEAT_MS);
-  try {
-    return await work();
-  } finally {
-    clearInterval(beat);
-  }
-}

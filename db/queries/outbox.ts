@@ -98,18 +98,27 @@ export function automationAggregate(automationId: string): string {
 const TAKE = plain(`
   select id, aggregate, message from outbox o
   where not exists (select 1 from outbox earlier where earlier.aggregate = o.aggregate and earlier.id < o.id)
-    and o.id > $2
+    and o.id > $2 and (message->>'type' = 'startEnrollment') = $3
   order by id limit $1 for update skip locked`);
 const REMOVE = plain('delete from outbox where id = any($1::bigint[])');
 
+/** `starts`: of enrollments, of which an automation adds thousands at a time; `rest`: everything else, which is not to wait behind them. */
+export type OutboxPart = 'rest' | 'starts';
+
 /**
- * Takes the first undelivered entry of up to `limit` aggregates and locks them for this transaction. What another
- * relay holds is passed over. Whatever is not removed before the commit stays for the next time.
+ * Takes the first undelivered entry of up to `limit` aggregates, where it is of this part, and locks them for this
+ * transaction. What another relay holds is passed over. Whatever is not removed before the commit stays for the next time.
  */
-export async function takeFromOutbox(tx: Transaction, limit: number, afterId = 0): Promise<OutboxEntry[]> {
+export async function takeFromOutbox(
+  tx: Transaction,
+  part: OutboxPart,
+  limit: number,
+  afterId = 0,
+): Promise<OutboxEntry[]> {
   const rows = await tx.query<{ id: string; aggregate: string; message: OutboxMessage }>(TAKE, [
     limit,
     afterId,
+    part === 'starts',
   ]);
   return rows.map((row) => ({ id: Number(row.id), aggregate: row.aggregate, message: row.message }));
 }
@@ -117,6 +126,16 @@ export async function takeFromOutbox(tx: Transaction, limit: number, afterId = 0
 /** Removes entries that were delivered. */
 export async function removeFromOutbox(tx: Transaction, ids: readonly number[]): Promise<void> {
   if (ids.length > 0) await tx.query(REMOVE, [ids]);
+}
+
+/** How many enrollments wait for their workflow's start, counted no further than `atMost`. */
+export async function countWaitingStarts(on: Session, atMost: number): Promise<number> {
+  const [row] = await on.query<{ waiting: number }>(
+    plain(`select count(*)::int as waiting
+           from (select from outbox where message->>'type' = 'startEnrollment' limit $1) found`),
+    [atMost],
+  );
+  return row!.waiting;
 }
 
 /** How many entries wait, and since when the oldest does. */

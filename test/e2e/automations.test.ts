@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
+import { ensureAddresses } from '../../db/queries/addresses.ts';
 import { applyDeliveryEvent } from '../../db/queries/deliveryEvents.ts';
+import { countWaitingStarts } from '../../db/queries/outbox.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
 import { unsubscribe } from '../../db/queries/unsubscribe.ts';
 import {
@@ -11,7 +13,13 @@ import {
 } from '../../domain/processes.ts';
 import { type Relay, startRelay } from '../../worker/relay.ts';
 import { startApi, type TestApi } from '../api/support.ts';
-import { createTestAccount, ORIGIN, type TestAccount, type TestProspect } from '../support/account.ts';
+import {
+  createTestAccount,
+  ORIGIN,
+  parsed,
+  type TestAccount,
+  type TestProspect,
+} from '../support/account.ts';
 import {
   addressBegins,
   enrollmentsOf,
@@ -175,6 +183,50 @@ describe('by the API', () => {
   });
 });
 
+it('while another automation enrolls hundreds: what they wait for holds up nobody else', async () => {
+  const crowd = Array.from({ length: 1_200 }, (_, n) => parsed(`crowd${n}@example.net`));
+  const addressIds = await ensureAddresses(account.db, account.hasher, new Date(), crowd);
+  await account.db.query(
+    plain(`insert into prospect (id, address_id, email, created_at, updated_at)
+           select uuidv7(), address_id, email, now(), now() from unnest($1::uuid[], $2::text[]) as t(address_id, email)`),
+    [
+      crowd.map(({ comparisonForm }) => addressIds.get(comparisonForm)),
+      crowd.map(({ comparisonForm }) => comparisonForm),
+    ],
+  );
+  const { prospect, these } = await newPerson();
+  const id = await running(all(these, company));
+  const crowded = await newAutomation(
+    account,
+    [{ id: 'set', type: 'setField', field: 'city', value: 'Wien' }],
+    {
+      who: addressBegins('crowd'),
+    },
+  );
+  await transition(account, crowded, 'activate');
+  const waiting = () => countWaitingStarts(account.db, 10_000);
+  await until('hundreds wait', async () => (await waiting()) >= 400);
+  await changeProspect(prospect.id, { company: 'come' });
+  const [{ newest }] = (await account.db.query(plain('select max(id) as newest from outbox'))) as [
+    { newest: string },
+  ];
+  await until('somebody is enrolled', async () => (await enrollmentsOf(account, id)).length > 0);
+  const [{ overtaken }] = (await account.db.query(
+    plain('select count(*)::int as overtaken from outbox where id <= $1'),
+    [newest],
+  )) as [{ overtaken: number }];
+  // More than the batch that is under way.
+  expect(overtaken).toBeGreaterThan(100);
+  let most = 0;
+  await until('everybody has entered', async () => {
+    most = Math.max(most, await waiting());
+    return (await enrollmentsOf(account, crowded)).length === crowd.length;
+  });
+  // A page of 500 is enrolled once less than one waits.
+  expect(most).toBeLessThan(1_000);
+  await transition(account, id, 'stop');
+});
+
 it('by an import', async () => {
   const { prospect, address, these } = await newPerson();
   const id = await running(all(these, company));
@@ -282,9 +334,13 @@ describe('by other automations', () => {
 
   it('entering one', async () => {
     const { prospect, these, address } = await newPerson();
-    const other = await newAutomation(account, [{ id: 'leave', type: 'leave' }], {
-      who: addressBegins(address),
-    });
+    const other = await newAutomation(
+      account,
+      [{ id: 'set', type: 'setField', field: 'city', value: 'Wien' }],
+      {
+        who: addressBegins(address),
+      },
+    );
     const id = await running(
       all(these, { history: 'entered_automation', happened: true, automationId: other }),
     );
