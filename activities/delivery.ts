@@ -4,10 +4,10 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { Composed, EmailComposer } from '../adapters/mailer/composer.ts';
 import type { Mailer, NoConversation, ReadyConversation } from '../adapters/mailer/mailer.ts';
 import type { Database } from '../db/connection.ts';
-import { type AttemptOwnership, gate, markHandingOver } from '../db/queries/gate.ts';
+import { type AttemptOwnership, type GateDecision, gate, markHandingOver } from '../db/queries/gate.ts';
 import { clearHold, raiseHold, readHold } from '../db/queries/holds.ts';
 import { type AfterAttempt, type AttemptEnd, recordOutcome } from '../db/queries/outcome.ts';
-import { cancelSend, holdSend, loadSendToAttempt, type SendToAttempt } from '../db/queries/sends.ts';
+import { cancelSend, loadSendToAttempt, type SendToAttempt } from '../db/queries/sends.ts';
 import { maskAddresses } from '../domain/address.ts';
 import type { Category } from '../domain/bounce/verdict.ts';
 import { MARKETING_PAUSED, spreadMilliseconds } from '../domain/hold.ts';
@@ -132,7 +132,7 @@ async function attempt(
   const destination = mailer.destinationOf(send.recipientDomain);
   const hold = await readHold(db, destination);
   if (hold !== null && hold.until > clock() && input.trigger === 'schedule' && send.state !== 'final') {
-    return holdBack(db, send, input.run, clock(), hold.until, hold.category, null);
+    return holdBack(db, send, input, clock, { ...hold, text: null });
   }
 
   const composed = await composer.compose(send);
@@ -140,12 +140,14 @@ async function attempt(
   try {
     if (!conversation.ready && conversation.busyMilliseconds !== undefined) {
       const until = new Date(clock().getTime() + conversation.busyMilliseconds);
-      return await holdBack(db, send, input.run, clock(), until, 'rate_limit', conversation.detail);
+      const text = conversation.detail;
+      return await holdBack(db, send, input, clock, { destination, until, category: 'rate_limit', text });
     }
     if (!conversation.ready && conversation.verdict === null) {
       const category = conversation.phase === 'auth' ? 'authentication' : 'relay_unavailable';
       const until = await raiseHold(db, clock(), destination, category, conversation.detail);
-      return await holdBack(db, send, input.run, clock(), until, category, conversation.detail);
+      const text = conversation.detail;
+      return await holdBack(db, send, input, clock, { destination, until, category, text });
     }
     const result = await throughGate(db, send, input, clock, destination, (attempt, decidedAt) =>
       tryOnce(db, send, attempt, decidedAt, clock, composed, conversation),
@@ -189,19 +191,52 @@ async function tryOnce(
     : endOfTransmission(transmission, conversation, send);
 }
 
+/**
+ * Holds the send until the way out opens. The gate decides that it is held, too: what a worker had begun and did not live
+ * to hand over may have been suppressed or cancelled meanwhile, and then ends at once (I1).
+ */
 async function holdBack(
   db: Database,
   send: SendToAttempt,
-  run: number,
-  now: Date,
-  until: Date,
-  category: string,
-  text: string | null,
+  input: AttemptInput,
+  clock: () => Date,
+  hold: { destination: string; until: Date; category: string; text: string | null },
 ): Promise<AttemptResult> {
-  const spread = spreadMilliseconds(send.sendId, until.getTime() - now.getTime());
-  const at = new Date(until.getTime() + spread);
-  await holdSend(db, { sendId: send.sendId, run, until: at, reason: category, rule: 'worker_lost', now });
-  return { status: 'held', nextAttemptAt: at.getTime(), category, text: shown(text, send) };
+  const now = clock();
+  const { destination, category } = hold;
+  const until = new Date(
+    hold.until.getTime() + spreadMilliseconds(send.sendId, hold.until.getTime() - now.getTime()),
+  );
+  const wayOut = { until, reason: category };
+  const decision = await gate(db, { ...send, run: input.run, trigger: input.trigger, now, wayOut });
+  if (decision.kind === 'outcome_lost') {
+    return record(db, send, decision.attempt, now, lostOutcome(destination), clock);
+  }
+  return (
+    withoutAttempt(decision) ?? {
+      status: 'held',
+      nextAttemptAt: until.getTime(),
+      category,
+      text: shown(hold.text, send),
+    }
+  );
+}
+
+/** What the gate decided, where it says that no attempt is to be made now. */
+function withoutAttempt(decision: GateDecision): AttemptResult | null {
+  switch (decision.kind) {
+    case 'superseded':
+      return { status: 'superseded' };
+    case 'final':
+    case 'refused':
+      return { status: 'final', outcome: decision.outcome, reason: decision.reason };
+    case 'held':
+      return PAUSED;
+    case 'not_due':
+      return { status: 'waiting', nextAttemptAt: decision.nextAttemptAt.getTime() };
+    default:
+      return null;
+  }
 }
 
 /** Asks the gate, tries once it opens, and records the end; a decision that grew too old is asked for anew. */
@@ -223,19 +258,10 @@ async function throughGate(
       now,
       ...(held && { held }),
     });
-    switch (decision.kind) {
-      case 'superseded':
-        return { status: 'superseded' };
-      case 'final':
-      case 'refused':
-        return { status: 'final', outcome: decision.outcome, reason: decision.reason };
-      case 'held':
-        return PAUSED;
-      case 'not_due':
-        return { status: 'waiting', nextAttemptAt: decision.nextAttemptAt.getTime() };
-      case 'outcome_lost':
-        return record(db, send, decision.attempt, now, lostOutcome(destination), clock);
+    if (decision.kind === 'outcome_lost') {
+      return record(db, send, decision.attempt, now, lostOutcome(destination), clock);
     }
+    if (decision.kind !== 'open') return withoutAttempt(decision)!;
     const end = await tryIt(decision.attempt, decision.decidedAt);
     if (end === 'ownership_lost') return { status: 'superseded' };
     if (end !== 'gate_expired') return record(db, send, decision.attempt, now, end, clock);

@@ -19,6 +19,8 @@ export interface GateRequest {
   readonly now: Date;
   /** Which attempt the asker holds already, when it asks again because its decision grew too old. */
   readonly held?: AttemptOwnership;
+  /** What holds the way out back. Then no attempt begins: what nothing ends is held until that is over. */
+  readonly wayOut?: { readonly until: Date; readonly reason: string };
 }
 
 /** Who owns an attempt: only with this epoch may it be handed over and its outcome be recorded. */
@@ -38,6 +40,8 @@ export type GateDecision =
   | { readonly kind: 'not_due'; readonly nextAttemptAt: Date }
   /** Marketing email is paused. The send is held, and woken once it goes out again. */
   | { readonly kind: 'held' }
+  /** As {@link GateRequest.wayOut} asked for. */
+  | { readonly kind: 'held_back' }
   /** Another workflow run has the send now. */
   | { readonly kind: 'superseded' }
   /** Somebody was handing the message over and told no outcome. The caller records it as unknown. */
@@ -144,6 +148,10 @@ async function decide(
   if (send.marketingPaused) {
     await holdSend(tx, { ...request, until: null, reason: MARKETING_PAUSED, rule: MARKETING_PAUSED });
     return { kind: 'held' };
+  }
+  if (request.wayOut !== undefined) {
+    await holdSend(tx, { ...request, ...request.wayOut, rule: 'worker_lost' });
+    return { kind: 'held_back' };
   }
   tx.issue(BEGIN_ATTEMPT, [
     send.id,

@@ -1,0 +1,156 @@
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import {
+  type AttemptInput,
+  type AttemptResult,
+  createDeliveryActivities,
+} from '../../activities/delivery.ts';
+import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
+import type { Mailer } from '../../adapters/mailer/mailer.ts';
+import { plain } from '../../db/connection.ts';
+import { setFlags } from '../../db/queries/flags.ts';
+import { type AttemptOwnership, gate, markHandingOver } from '../../db/queries/gate.ts';
+import { clearHold, raiseHold } from '../../db/queries/holds.ts';
+import { cancelSend } from '../../db/queries/sends.ts';
+import {
+  createTestAccount,
+  ORIGIN,
+  type TestAccount,
+  type TestProspect,
+  type TestSend,
+} from '../support/account.ts';
+import { type MailServer, startMailServer } from '../support/mailServer.ts';
+import { testMailer } from '../support/sending.ts';
+import { testUnsubscribing } from '../support/unsubscribing.ts';
+
+/* Attempts as their workflow has them made, and made again after the worker that made them is gone. */
+
+let account: TestAccount;
+let mail: MailServer;
+let mailer: Mailer;
+let counter = 0;
+beforeAll(async () => {
+  account = await createTestAccount();
+  mail = await startMailServer();
+  mailer = testMailer(mail.port);
+});
+beforeEach(() => mail.answer(() => null));
+afterAll(async () => {
+  await mailer?.close();
+  await mail?.close();
+  await account?.close();
+});
+
+function attempt(send: TestSend, more: Partial<AttemptInput> = {}): Promise<AttemptResult> {
+  const { attemptDelivery } = createDeliveryActivities({
+    db: account.db,
+    mailer,
+    composer: createEmailComposer(testUnsubscribing),
+  });
+  const input: AttemptInput = {
+    sendId: send.sendId,
+    run: send.run,
+    trigger: 'schedule',
+    now: Date.now(),
+    ...more,
+  };
+  return new MockActivityEnvironment().run(attemptDelivery, input);
+}
+
+interface Recipient {
+  readonly send: TestSend;
+  readonly prospect: TestProspect;
+  readonly address: string;
+}
+
+async function newSend(): Promise<Recipient> {
+  const address = `person${++counter}@example.net`;
+  const prospect = await account.prospect(address);
+  return { prospect, send: await account.send(prospect), address };
+}
+
+async function stateOf({ sendId }: TestSend): Promise<Record<string, unknown>> {
+  const [row] = await account.db.query(
+    plain(`
+      select state, outcome, outcome_reason as reason, (select jsonb_agg(jsonb_build_array(a.number, a.outcome, a.rule)
+        order by a.number) from attempt a where a.send_id = send.id) as attempts
+      from send where id = $1`),
+    [sendId],
+  );
+  return row!;
+}
+
+describe('a way out that is held back, after the worker was lost', () => {
+  const destination = () => mailer.destinationOf('example.net');
+
+  /** A worker has had its gate decide, and is gone. */
+  async function begin(send: TestSend): Promise<AttemptOwnership> {
+    const decision = await gate(account.db, { ...send, trigger: 'schedule', now: new Date() });
+    if (decision.kind !== 'open') throw new Error(`the gate said ${decision.kind}`);
+    return decision.attempt;
+  }
+
+  const holdWayOut = () => raiseHold(account.db, new Date(), destination(), 'relay_unavailable', null);
+  beforeEach(() => clearHold(account.db, new Date(), destination()));
+
+  it('I1 I6: who opted out meanwhile is refused at once, and it is written down', async () => {
+    const { send, prospect, address } = await newSend();
+    await begin(send);
+    await account.db.transaction((tx) =>
+      setFlags(tx, ORIGIN, new Date(), prospect.id, { emailOptOut: true }),
+    );
+    await holdWayOut();
+    const reason = 'prospect:opt_out address:opt_out';
+    expect(await attempt(send)).toEqual({ status: 'final', outcome: 'suppressed', reason });
+    expect(await stateOf(send)).toEqual({
+      state: 'final',
+      outcome: 'suppressed',
+      reason,
+      attempts: [[1, 'refused', null]],
+    });
+    const audited = await account.db.query(
+      plain('select action, after from audit_entry where send_id = $1 order by id desc limit 1'),
+      [send.sendId],
+    );
+    expect(audited).toEqual([{ action: 'send.refused', after: { state: 'final', outcome: 'suppressed' } }]);
+    expect(mail.tries.get(address)).toBeUndefined();
+  });
+
+  it('what was cancelled meanwhile ends at once', async () => {
+    const { send } = await newSend();
+    await begin(send);
+    expect(await account.db.transaction((tx) => cancelSend(tx, ORIGIN, new Date(), send.sendId))).toBe(
+      'requested',
+    );
+    await holdWayOut();
+    expect(await attempt(send)).toMatchObject({ status: 'final', outcome: 'cancelled' });
+    expect(await stateOf(send)).toMatchObject({ state: 'final', outcome: 'cancelled' });
+  });
+
+  it('I2: whose message may have been taken is unknown, and does not wait for that to be seen', async () => {
+    const { send } = await newSend();
+    await markHandingOver(account.db, send.sendId, await begin(send), new Date(), 'mx.example.net');
+    await holdWayOut();
+    expect(await attempt(send)).toMatchObject({ status: 'final', outcome: 'unknown' });
+    expect(await stateOf(send)).toMatchObject({ attempts: [[1, 'unknown', 'worker_lost']] });
+  });
+
+  it('whom nothing speaks against is held until it opens, and then attempted', async () => {
+    const { send, address } = await newSend();
+    await begin(send);
+    const until = await holdWayOut();
+    const held = await attempt(send);
+    expect(held).toMatchObject({ status: 'held', category: 'relay_unavailable' });
+    const { nextAttemptAt } = held as { nextAttemptAt: number };
+    expect(nextAttemptAt).toBeGreaterThanOrEqual(until.getTime());
+    expect(await stateOf(send)).toMatchObject({
+      state: 'held',
+      attempts: [[1, 'soft_bounce', 'worker_lost']],
+    });
+    expect(await attempt(send, { now: nextAttemptAt })).toMatchObject({
+      status: 'final',
+      outcome: 'delivered',
+    });
+    expect(mail.accepted.filter((to) => to === address)).toHaveLength(1);
+  });
+});
