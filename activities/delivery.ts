@@ -26,6 +26,8 @@ export interface AttemptInput {
   readonly sendId: string;
   readonly run: number;
   readonly trigger: AttemptTrigger;
+  /** Of a retry by hand: the `attempts` of the result before it. Once there are more, it was made, and is not made again. */
+  readonly attemptsBefore?: number | undefined;
   /** The workflow's time, in milliseconds of the epoch. */
   readonly now: number;
 }
@@ -42,6 +44,7 @@ export interface AttemptSummary {
   readonly remoteHost: string | null;
 }
 
+/** `attempts`: how many were begun so far, those of other runs and of a broadcast included. */
 export type AttemptResult =
   | {
       readonly status: 'final';
@@ -49,12 +52,18 @@ export type AttemptResult =
       readonly reason: string | null;
       readonly attempt?: AttemptSummary;
     }
-  | { readonly status: 'waiting'; readonly nextAttemptAt: number; readonly attempt?: AttemptSummary }
+  | {
+      readonly status: 'waiting';
+      readonly nextAttemptAt: number;
+      readonly attempts: number;
+      readonly attempt?: AttemptSummary;
+    }
   /** Nothing was attempted: a fault of ours holds the way out back, or marketing email is paused. */
   | {
       readonly status: 'held';
       /** `null`: when the workflow is woken. */
       readonly nextAttemptAt: number | null;
+      readonly attempts: number;
       readonly category: string;
       readonly text: string | null;
     }
@@ -126,8 +135,8 @@ async function attempt(
 
   if (send.marketingPaused) {
     // The gate decides, before a server is troubled; where it opens after all, it is asked again below.
-    const decision = await gate(db, { ...send, run: input.run, trigger: input.trigger, now: clock() });
-    if (decision.kind === 'held') return PAUSED;
+    const decision = await gate(db, { ...send, ...input, now: clock() });
+    if (decision.kind === 'held') return pausedAfter(decision.attempts);
   }
   const destination = mailer.destinationOf(send.recipientDomain);
   const hold = await readHold(db, destination);
@@ -161,12 +170,9 @@ async function attempt(
   }
 }
 
-const PAUSED: AttemptResult = {
-  status: 'held',
-  nextAttemptAt: null,
-  category: MARKETING_PAUSED,
-  text: null,
-};
+function pausedAfter(attempts: number): AttemptResult {
+  return { status: 'held', nextAttemptAt: null, attempts, category: MARKETING_PAUSED, text: null };
+}
 
 /** How one try through an open gate ended; `gate_expired` and `ownership_lost` without anything having been sent. */
 type Try = AttemptEnd | 'gate_expired' | 'ownership_lost';
@@ -208,22 +214,17 @@ async function holdBack(
     hold.until.getTime() + spreadMilliseconds(send.sendId, hold.until.getTime() - now.getTime()),
   );
   const wayOut = { until, reason: category };
-  const decision = await gate(db, { ...send, run: input.run, trigger: input.trigger, now, wayOut });
+  const decision = await gate(db, { ...send, ...input, now, wayOut });
   if (decision.kind === 'outcome_lost') {
     return record(db, send, decision.attempt, now, lostOutcome(destination), clock);
   }
-  return (
-    withoutAttempt(decision) ?? {
-      status: 'held',
-      nextAttemptAt: until.getTime(),
-      category,
-      text: shown(hold.text, send),
-    }
-  );
+  if (decision.kind !== 'held_back') return withoutAttempt(decision);
+  const text = shown(hold.text, send);
+  return { status: 'held', nextAttemptAt: until.getTime(), attempts: decision.attempts, category, text };
 }
 
-/** What the gate decided, where it says that no attempt is to be made now. */
-function withoutAttempt(decision: GateDecision): AttemptResult | null {
+/** What follows where the gate says that there is no attempt to be made now. */
+function withoutAttempt(decision: Exclude<GateDecision, { kind: 'outcome_lost' }>): AttemptResult {
   switch (decision.kind) {
     case 'superseded':
       return { status: 'superseded' };
@@ -231,11 +232,15 @@ function withoutAttempt(decision: GateDecision): AttemptResult | null {
     case 'refused':
       return { status: 'final', outcome: decision.outcome, reason: decision.reason };
     case 'held':
-      return PAUSED;
+      return pausedAfter(decision.attempts);
     case 'not_due':
-      return { status: 'waiting', nextAttemptAt: decision.nextAttemptAt.getTime() };
+      return {
+        status: 'waiting',
+        nextAttemptAt: decision.nextAttemptAt.getTime(),
+        attempts: decision.attempts,
+      };
     default:
-      return null;
+      throw new Error(`the gate said ${decision.kind} where it could not`);
   }
 }
 
@@ -253,15 +258,14 @@ async function throughGate(
     const now = clock();
     const decision = await gate(db, {
       ...send,
-      run: input.run,
-      trigger: input.trigger,
+      ...input,
       now,
       ...(held && { held }),
     });
     if (decision.kind === 'outcome_lost') {
       return record(db, send, decision.attempt, now, lostOutcome(destination), clock);
     }
-    if (decision.kind !== 'open') return withoutAttempt(decision)!;
+    if (decision.kind !== 'open') return withoutAttempt(decision);
     const end = await tryIt(decision.attempt, decision.decidedAt);
     if (end === 'ownership_lost') return { status: 'superseded' };
     if (end !== 'gate_expired') return record(db, send, decision.attempt, now, end, clock);
@@ -291,7 +295,12 @@ async function record(
     remoteHost: end.remoteHost,
   };
   return after.state === 'waiting'
-    ? { status: 'waiting', nextAttemptAt: after.nextAttemptAt.getTime(), attempt: summary }
+    ? {
+        status: 'waiting',
+        nextAttemptAt: after.nextAttemptAt.getTime(),
+        attempts: attempt.number,
+        attempt: summary,
+      }
     : { status: 'final', outcome: after.outcome, reason: after.reason, attempt: summary };
 }
 

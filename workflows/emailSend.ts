@@ -9,7 +9,12 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { AttemptResult, AttemptSummary, DeliveryActivities } from '../activities/delivery.ts';
+import type {
+  AttemptInput,
+  AttemptResult,
+  AttemptSummary,
+  DeliveryActivities,
+} from '../activities/delivery.ts';
 import type { AttemptTrigger, SendOutcome } from '../domain/words.ts';
 import { showEnd, showWaiting } from './emailSendView.ts';
 
@@ -86,9 +91,10 @@ export async function emailSend(input: EmailSendInput): Promise<EmailSendResult>
   };
 
   let trigger: AttemptTrigger = 'schedule';
+  let attemptsBefore: number | undefined;
   for (;;) {
     if (commands.ended) return end(commands.ended);
-    const result = await attempt({ sendId, run, trigger });
+    const result = await attempt({ sendId, run, trigger, attemptsBefore });
     if ('attempt' in result && result.attempt) attempts.push(result.attempt);
     if (result.status === 'superseded') return end({ outcome: 'superseded', reason: null });
     if (result.status === 'final') return end({ outcome: result.outcome, reason: result.reason });
@@ -106,13 +112,15 @@ export async function emailSend(input: EmailSendInput): Promise<EmailSendResult>
       await continueAsNew<typeof emailSend>({ ...input, attempts });
     }
     trigger = woken === 'retry' ? 'retry_now' : 'schedule';
+    // An input is no part of what a replay compares, and a result from before this was told leaves it out: no `patched()`.
+    attemptsBefore = woken === 'retry' ? result.attempts : undefined;
     state = 'attempting';
     nextAttemptAt = null;
   }
 }
 
 /** An attempt is not broken off by a cancellation: it ends as it ends, and the cancellation applies to what follows. */
-function attempt(input: { sendId: string; run: number; trigger: AttemptTrigger }): Promise<AttemptResult> {
+function attempt(input: Omit<AttemptInput, 'now'>): Promise<AttemptResult> {
   return CancellationScope.nonCancellable(() => attemptDelivery({ ...input, now: Date.now() }));
 }
 

@@ -16,6 +16,8 @@ export interface GateRequest {
   readonly addressId: string;
   readonly recipientDomain: string;
   readonly trigger: AttemptTrigger;
+  /** How many attempts there had been when a retry was asked for; once there are more, it was carried out. */
+  readonly attemptsBefore?: number | undefined;
   readonly now: Date;
   /** Which attempt the asker holds already, when it asks again because its decision grew too old. */
   readonly held?: AttemptOwnership;
@@ -37,11 +39,11 @@ export type GateDecision =
   | { readonly kind: 'open'; readonly attempt: AttemptOwnership; readonly decidedAt: number }
   | { readonly kind: 'refused'; readonly outcome: 'suppressed' | 'cancelled'; readonly reason: string }
   | { readonly kind: 'final'; readonly outcome: SendOutcome; readonly reason: string | null }
-  | { readonly kind: 'not_due'; readonly nextAttemptAt: Date }
+  | { readonly kind: 'not_due'; readonly nextAttemptAt: Date; readonly attempts: number }
   /** Marketing email is paused. The send is held, and woken once it goes out again. */
-  | { readonly kind: 'held' }
+  | { readonly kind: 'held'; readonly attempts: number }
   /** As {@link GateRequest.wayOut} asked for. */
-  | { readonly kind: 'held_back' }
+  | { readonly kind: 'held_back'; readonly attempts: number }
   /** Another workflow run has the send now. */
   | { readonly kind: 'superseded' }
   /** Somebody was handing the message over and told no outcome. The caller records it as unknown. */
@@ -96,8 +98,19 @@ export async function gate(db: Database, request: GateRequest): Promise<GateDeci
     ]);
     const send = facts[0];
     if (send === undefined) throw new Error(`there is no send ${request.sendId}`);
-    return decide(tx, request, send, open[0], performance.now());
+    return decide(tx, withoutSpentRetry(request, send, open[0]), send, open[0], performance.now());
   });
+}
+
+/**
+ * A retry is made once, also where its worker was lost between the commit of its outcome and telling so: from then on the
+ * send goes by its schedule.
+ */
+function withoutSpentRetry(request: GateRequest, send: SendFacts, open: object | undefined): GateRequest {
+  const { attemptsBefore = send.attemptCount } = request;
+  return open === undefined && send.attemptCount > attemptsBefore
+    ? { ...request, trigger: 'schedule' }
+    : request;
 }
 
 async function decide(
@@ -115,7 +128,7 @@ async function decide(
   // Whoever asks again for its own attempt must still own it; anybody else takes an attempt over that was only gated.
   if (request.held !== undefined && open?.epoch !== request.held.epoch) return { kind: 'superseded' };
   if (open === undefined && !isDue(send, request)) {
-    return { kind: 'not_due', nextAttemptAt: send.nextAttemptAt! };
+    return { kind: 'not_due', nextAttemptAt: send.nextAttemptAt!, attempts: send.attemptCount };
   }
   const attempt = { number: open?.number ?? send.attemptCount + 1, epoch: (open?.epoch ?? 0) + 1 };
   const refusal = refusalOf(send);
@@ -147,11 +160,11 @@ async function decide(
   // After what ends a send, so that nobody who said no waits for the switch. Nothing was attempted, and nothing is counted.
   if (send.marketingPaused) {
     await holdSend(tx, { ...request, until: null, reason: MARKETING_PAUSED, rule: MARKETING_PAUSED });
-    return { kind: 'held' };
+    return { kind: 'held', attempts: send.attemptCount };
   }
   if (request.wayOut !== undefined) {
     await holdSend(tx, { ...request, ...request.wayOut, rule: 'worker_lost' });
-    return { kind: 'held_back' };
+    return { kind: 'held_back', attempts: send.attemptCount };
   }
   tx.issue(BEGIN_ATTEMPT, [
     send.id,

@@ -154,3 +154,34 @@ describe('a way out that is held back, after the worker was lost', () => {
     expect(mail.accepted.filter((to) => to === address)).toHaveLength(1);
   });
 });
+
+describe('a retry by hand whose worker was lost', () => {
+  const FULL = '452 4.2.2 The recipient mailbox is full';
+
+  it('I2: once its outcome was written down it is not made a second time', async () => {
+    const { send, address } = await newSend();
+    mail.answer(() => FULL);
+    const first = await attempt(send);
+    expect(first).toMatchObject({ status: 'waiting', attempts: 1 });
+    const retry = { trigger: 'retry_now', attemptsBefore: 1 } as const;
+    const made = await attempt(send, retry);
+    expect(made).toMatchObject({ status: 'waiting', attempts: 2, attempt: { number: 2 } });
+    // The worker did not live to tell Temporal.
+    const again = await attempt(send, retry);
+    const { nextAttemptAt } = made as { nextAttemptAt: number };
+    expect(again).toEqual({ status: 'waiting', nextAttemptAt, attempts: 2 });
+    expect(mail.tries.get(address)).toBe(2);
+    // The next one is another retry.
+    expect(await attempt(send, { ...retry, attemptsBefore: 2 })).toMatchObject({ attempt: { number: 3 } });
+  });
+
+  it('before it was handed over it is made by the next worker, as the same attempt', async () => {
+    const { send, address } = await newSend();
+    mail.answer((_, nth) => (nth === 1 ? FULL : null));
+    await attempt(send);
+    const retry = { trigger: 'retry_now', attemptsBefore: 1 } as const;
+    expect(await gate(account.db, { ...send, ...retry, now: new Date() })).toMatchObject({ kind: 'open' });
+    expect(await attempt(send, retry)).toMatchObject({ status: 'final', attempt: { number: 2 } });
+    expect(mail.tries.get(address)).toBe(2);
+  });
+});

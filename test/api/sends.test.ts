@@ -396,7 +396,7 @@ describe('marketing email that is paused', () => {
       trigger: 'schedule',
       now: new Date(),
     });
-    expect(decision).toEqual({ kind: 'held' });
+    expect(decision).toMatchObject({ kind: 'held' });
     expect((await api.call('GET', `/sends/${id}`)).body).toMatchObject({
       state: 'held',
       heldReason: 'marketing_paused',

@@ -151,7 +151,11 @@ describe('gate', () => {
   it('is closed before the next attempt is due, and open for a retry by hand', async () => {
     const { send } = await newSend('due');
     await recordOutcome(account.db, send, await open(send), END, NOW);
-    expect(await ask(send, { now: later(299) })).toEqual({ kind: 'not_due', nextAttemptAt: later(300) });
+    expect(await ask(send, { now: later(299) })).toEqual({
+      kind: 'not_due',
+      nextAttemptAt: later(300),
+      attempts: 1,
+    });
     expect(await ask(send, { now: later(10), trigger: 'retry_now' })).toMatchObject({ kind: 'open' });
     expect(await row(send)).toMatchObject({ slot: 0, attempt_count: 2 });
   });

@@ -1,5 +1,8 @@
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type AttemptInput, createDeliveryActivities } from '../../activities/delivery.ts';
+import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
 import { plain } from '../../db/connection.ts';
 import { setFlags } from '../../db/queries/flags.ts';
 import { cancelSend } from '../../db/queries/sends.ts';
@@ -16,9 +19,10 @@ import {
   type TestSend,
 } from '../support/account.ts';
 import { readNothing } from '../support/inbound.ts';
-import { type Sending, startSending } from '../support/sending.ts';
+import { type Sending, startSending, workflowBundle } from '../support/sending.ts';
 import { silent } from '../support/silent.ts';
 import { startTimeSkipping } from '../support/timeSkipping.ts';
+import { testUnsubscribing } from '../support/unsubscribing.ts';
 import { until } from '../support/until.ts';
 
 let account: TestAccount;
@@ -50,10 +54,10 @@ async function newSend(): Promise<{ prospect: TestProspect; send: TestSend; addr
   return { prospect, send: await account.send(prospect), address };
 }
 
-function start(send: TestSend) {
+function start(send: TestSend, taskQueue: string = TASK_QUEUES.sends) {
   return environment.client.workflow.start(emailSend, {
     workflowId: emailSendId(send.sendId, send.run),
-    taskQueue: TASK_QUEUES.sends,
+    taskQueue,
     args: [{ sendId: send.sendId, run: send.run, recipientDomain: send.recipientDomain }],
   });
 }
@@ -262,6 +266,44 @@ describe('emailSend', () => {
     expect((await attemptsOf(send)).map(({ trigger }) => trigger)).toEqual(['schedule', 'retry_now']);
     expect(await handle.result()).toMatchObject({ outcome: 'delivered' });
     expect(sending.mail.tries.get(address)).toBe(3);
+  });
+
+  it('I2 a retry whose worker is lost before it can tell of it is made once', async () => {
+    const taskQueue = 'workers-that-are-lost';
+    const { attemptDelivery, ...others } = createDeliveryActivities({
+      db: account.db,
+      mailer: sending.mailer,
+      composer: createEmailComposer(testUnsubscribing),
+    });
+    let lost = 0;
+    const worker = await Worker.create({
+      connection: environment.nativeConnection,
+      taskQueue,
+      workflowBundle: await workflowBundle(),
+      activities: {
+        ...others,
+        async attemptDelivery(input: AttemptInput) {
+          const result = await attemptDelivery(input);
+          if (input.trigger === 'retry_now' && lost++ === 0) throw new Error('the worker was lost');
+          return result;
+        },
+      },
+    });
+    const { send, address } = await newSend();
+    sending.mail.answer((_, nth) => (nth <= 2 ? FULL : null));
+    await worker.runUntil(async () => {
+      const handle = await start(send, taskQueue);
+      await restingAfter(handle, 1);
+      await handle.signal(retryNow, { commandId: 1 });
+      await until('it was tried again', () => lost === 2);
+      expect(sending.mail.tries.get(address)).toBe(2);
+      expect(await handle.result()).toMatchObject({ outcome: 'delivered' });
+      expect((await attemptsOf(send)).map(({ trigger }) => trigger)).toEqual([
+        'schedule',
+        'retry_now',
+        'schedule',
+      ]);
+    });
   });
 
   it('cancel at the Temporal UI, by signal or by cancelling the workflow, ends it in the database too', async () => {
