@@ -67,7 +67,10 @@ export const SendSchema = z
       example: null,
     }),
     outcomeReason: z.string().nullable().openapi({ description: 'Why, in codes.', example: null }),
-    faultOurs: z.boolean(),
+    faultOurs: z.boolean().openapi({
+      description:
+        'Whether it ended by a fault of ours, so that its end counts against nobody; false while it goes on.',
+    }),
     attemptCount: z.int(),
     schedule: z.array(z.number()).openapi({
       description: 'Offsets of its attempts from the first, in seconds, as they held when it was made.',

@@ -31,6 +31,7 @@ export interface SendView {
   readonly heldReason: string | null;
   readonly outcome: SendOutcome | null;
   readonly outcomeReason: string | null;
+  /** Whether it ended by a fault of ours, so that its end counts against nobody (I5). */
   readonly faultOurs: boolean;
   /** Number of the workflow run that owns it; 0 while its broadcast makes its first attempt. */
   readonly run: number;
@@ -72,11 +73,14 @@ export interface SendFilter {
   readonly test?: boolean | undefined;
 }
 
+/** What the last attempt was at fault for says nothing of a send that was delivered after all, or ended by somebody's no. */
+const FAULT_OURS = `fault_ours and outcome is not null and outcome not in ('delivered', 'suppressed', 'cancelled')`;
 const COLUMNS = `id, email_id as "emailId", email_version as "emailVersion", kind, prospect_id as "prospectId",
   address_id as "addressId", recipient, recipient_domain as "recipientDomain", list_id as "listId",
   broadcast_id as "broadcastId", test,
   message_id as "messageId", state,
-  case when state = 'held' then held_reason end as "heldReason", outcome, outcome_reason as "outcomeReason", fault_ours as "faultOurs", run,
+  case when state = 'held' then held_reason end as "heldReason", outcome, outcome_reason as "outcomeReason",
+  ${FAULT_OURS} as "faultOurs", run,
   attempt_count as "attemptCount", schedule_seconds as "scheduleSeconds", first_attempt_at as "firstAttemptAt",
   next_attempt_at as "nextAttemptAt", cancel_requested_at as "cancelRequestedAt", created_at as "createdAt",
   finished_at as "finishedAt"`;

@@ -98,7 +98,7 @@ export const send = pgTable(
     ),
     /** Why it ended so, in codes: a suppression's causes, a category, who cancelled. */
     outcomeReason: text('outcome_reason'),
-    /** Whether its end counts against nobody because it was a fault of ours (I5). */
+    /** Whether its end counts against nobody because it was a fault of ours (I5). Of attempts alone: whatever else ended it leaves it as it is. */
     faultOurs: boolean('fault_ours').notNull().default(false),
     /**
      * Which workflow run owns it: 1 is `emailSend:<id>`, n is `emailSend:<id>:<n>`; 0 while its broadcast makes its first
