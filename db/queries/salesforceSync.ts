@@ -246,8 +246,10 @@ function isInStep(side: Side, { rules, settings }: SyncContext, world: World): b
   if (known === null) return record.address === null && !(record.addressUnreadable && record.optedOut);
   if (known.state !== standingOf(record)) return false;
   if (record.state !== 'active') return true;
+  if (record.address === null) {
+    return !(record.addressUnreadable && record.optedOut) && known.optedOut === record.optedOut;
+  }
   if (known.addressId !== side.addressId || known.prospectId !== (side.prospect?.id ?? null)) return false;
-  if (record.address === null) return !(record.addressUnreadable && record.optedOut);
   if (known.written !== null || known.optedOut !== record.optedOut || side.movesOut || side.moveTo !== null)
     return false;
   if (becomesProspect(side, settings, world)) return false;
@@ -420,7 +422,7 @@ class Change {
   #noAddress(side: Side): void {
     const { record, known } = side;
     this.#tally.count('withoutAddress');
-    // Email went together with the no: it is of the person who had the address that stood there.
+    // A no that comes with Email emptied, or later, is of the person who had the address that stood there.
     const left = this.#world.prospects.get(known?.prospectId ?? '')?.addressId ?? known?.addressId ?? null;
     if (left !== null) this.#takeOptOut(side, left);
     if (record.addressUnreadable && record.optedOut && record.state === 'active') {
@@ -432,7 +434,14 @@ class Change {
         message: 'The record is opted out, and what stands in Email is no address that could be suppressed.',
       });
     }
-    if (known !== null) this.#keep(record, standingOf(record), null, null, {});
+    if (known === null) return;
+    // Whose it was is kept. Of the base only that its no was heard, so that one taken back in Heed is not set anew.
+    const heard = known.base.optOut === true || this.#world.reasonsOf(left).optOut !== null;
+    if (record.state !== 'active') this.#keep(record, record.state, null, null, {});
+    else {
+      const base = record.optedOut && heard ? { optOut: true } : {};
+      this.#keep(record, 'no_address', known.addressId, known.prospectId, base);
+    }
   }
 
   #setFlags(record: SalesforceRecord, addressId: string | null, { heed }: Plan): void {

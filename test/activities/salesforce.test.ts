@@ -6,7 +6,7 @@ import { readSalesforceConnection } from '../../db/queries/salesforceConnection.
 import { listFailures } from '../../db/queries/salesforceFailures.ts';
 import { lastRun, listRuns } from '../../db/queries/salesforceRuns.ts';
 import { changeSalesforceSettings } from '../../db/queries/salesforceSettings.ts';
-import { addSuppressions } from '../../db/queries/suppressions.ts';
+import { addSuppressions, removeSuppressions } from '../../db/queries/suppressions.ts';
 import { createTestAccount, ORIGIN, parsed, type TestAccount } from '../support/account.ts';
 import { type SyncedAccount, startSynced } from '../support/salesforce.ts';
 
@@ -383,6 +383,53 @@ describe('changes', () => {
       expect(await suppressions('ada@example.com')).toEqual(['opt_out']);
     },
   );
+
+  test.each(['who has the address still', 'who has another address by now', 'who is no prospect'] as const)(
+    'I4: an opt-out that comes after Email was emptied is of the person %s',
+    async (who) => {
+      const nobody = synced.record('Lead', 'nobody@example.com');
+      await synced.settle();
+      const [record, address] =
+        who === 'who is no prospect' ? [nobody, 'nobody@example.com'] : [id, 'ada@example.com'];
+      org().update('Lead', record, { Email: null });
+      await synced.settle();
+      expect(await account.db.query(plain('select reason from suppression'))).toEqual([]);
+      if (who === 'who has another address by now') {
+        await account.db.transaction((tx) =>
+          updateProspect(tx, account.hasher, ORIGIN, new Date(), prospectId, null, {
+            address: parsed('augusta@example.com'),
+          }),
+        );
+        await synced.settle();
+      }
+      org().update('Lead', record, { HasOptedOutOfEmail: true });
+      await synced.settle();
+      const at = who === 'who has another address by now' ? 'augusta@example.com' : address;
+      expect(await suppressions(at)).toEqual(['opt_out']);
+      expect((await synced.flagsOf(prospectId)).emailOptOut).toBe(who !== 'who is no prospect');
+
+      // Taken back in Heed it is not set anew by what the record has said all along.
+      const [row] = await account.db.query<{ id: string }>(plain('select id from address where email = $1'), [
+        at,
+      ]);
+      await account.db.transaction((tx) =>
+        removeSuppressions(tx, ORIGIN, new Date(), [{ addressId: row!.id, reason: 'opt_out' }]),
+      );
+      org().update('Lead', record, { Title: 'Clerk' });
+      await synced.settle();
+      await synced.run('full');
+      expect(await suppressions(at)).toEqual([]);
+    },
+  );
+
+  test('a record without an address is written down once, not by every reconciliation', async () => {
+    org().update('Lead', id, { Email: null, HasOptedOutOfEmail: true });
+    await synced.settle();
+    const rows = () => account.db.query(plain('select xmin, * from salesforce_record'));
+    const before = await rows();
+    await synced.run('full');
+    expect(await rows()).toEqual(before);
+  });
 
   test('a slow transaction is read though Heed was down when it could first be seen', async () => {
     const { org: salesforce } = synced.simulator;
