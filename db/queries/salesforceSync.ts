@@ -164,7 +164,7 @@ interface Side {
   readonly addressId: string | null;
   readonly prospect: Prospect | null;
   readonly base: KnownBase;
-  /** Its Email was changed, and the person at the old one had said no. */
+  /** Its Email was changed, and the person at the old one had said no, which the record does not tell yet. */
   readonly inheritsOptOut: boolean;
   /** Its Email was changed, so that the prospect's address is to be, too. */
   readonly moveTo: ParsedAddress | null;
@@ -203,7 +203,8 @@ function sideOf(world: World, record: SalesforceRecord): Side {
   // A bounce is of the old address, and stays the base: it is cleared where the new one has none.
   const { bounced } = known.base;
   const base: KnownBase = bounced === undefined ? {} : { bounced };
-  if (here !== null) return side({ base: here.id === known.prospectId ? known.base : base });
+  if (here !== null && here.id === known.prospectId) return side({ base: known.base });
+  if (here !== null) return side({ base, inheritsOptOut: hasUntoldOptOut(world, known, linked) });
   const inheritsOptOut = world.reasonsOf(known.addressId).optOut !== null;
   if (linked === null) return side({ base, inheritsOptOut });
   if (linked.addressId !== known.addressId && linked.updatedAt.getTime() > record.modifiedAt) {
@@ -212,6 +213,17 @@ function sideOf(world: World, record: SalesforceRecord): Side {
   const others = world.recordsOf(known.addressId, null).filter((each) => each.id !== record.id);
   if (others.length > 0) return side({ base, inheritsOptOut });
   return side({ base: known.base, prospect: linked, moveTo: record.address });
+}
+
+/**
+ * Whether the person of a record has said no in Heed, by the record's address or their own, and Salesforce was not told.
+ * Told in time it would have come to the record's new address with the record, whoever has that in Heed.
+ */
+function hasUntoldOptOut(world: World, known: KnownRecord, linked: Prospect | null): boolean {
+  return [known.addressId, linked?.addressId ?? null].some((id) => {
+    const { optOut } = world.reasonsOf(id);
+    return optOut !== null && (known.base.optOut !== true || optOut.at > known.syncedAt);
+  });
 }
 
 function flagsOnly({ fields: _, ...flags }: KnownBase): KnownBase {

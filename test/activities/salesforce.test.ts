@@ -384,6 +384,64 @@ describe('changes', () => {
     },
   );
 
+  describe('Email becomes an address that another prospect has', () => {
+    let other: string;
+    let others: string;
+    beforeEach(async () => {
+      other = (await account.prospect('augusta@example.com')).id;
+      others = synced.record('Contact', 'augusta@example.com');
+      await synced.settle();
+    });
+    const flags = () => Promise.all([prospectId, other].map((each) => synced.flagsOf(each)));
+    const saysNo = () => [lead(id).HasOptedOutOfEmail, contact(others).HasOptedOutOfEmail];
+
+    test.each(['read', 'pushed'] as const)(
+      'I4: an opt-out of Heed that was not pushed yet goes along, and is on both addresses, where it is %s first',
+      async (first) => {
+        await synced.flag(prospectId, { emailOptOut: true }, LINK);
+        org().update('Lead', id, { Email: 'augusta@example.com' });
+        if (first === 'pushed') await synced.push();
+        await synced.settle();
+        expect(await suppressions('ada@example.com')).toEqual(['opt_out']);
+        expect(await suppressions('augusta@example.com')).toEqual(['opt_out']);
+        expect((await flags()).map((each) => each.emailOptOut)).toEqual([true, true]);
+        expect(saysNo()).toEqual([true, true]);
+      },
+    );
+
+    test('I4: so does one of a prospect who has left the address of the record', async () => {
+      await account.db.transaction((tx) =>
+        updateProspect(tx, account.hasher, ORIGIN, new Date(), prospectId, null, {
+          address: parsed('countess@example.com'),
+          emailOptOut: true,
+        }),
+      );
+      org().update('Lead', id, { Email: 'augusta@example.com' });
+      await synced.settle();
+      expect((await flags()).map((each) => each.emailOptOut)).toEqual([true, true]);
+      expect(saysNo()).toEqual([true, true]);
+    });
+
+    test('what was taken back in Salesforce meanwhile does not come to the other', async () => {
+      await synced.flag(prospectId, { emailOptOut: true });
+      await synced.settle();
+      org().update('Lead', id, { Email: 'augusta@example.com', HasOptedOutOfEmail: false });
+      await synced.settle();
+      expect((await flags()).map((each) => each.emailOptOut)).toEqual([true, false]);
+      expect(saysNo()).toEqual([false, false]);
+    });
+
+    test('I3: a bounce does not', async () => {
+      await synced.flag(prospectId, { bounced: true });
+      org().update('Lead', id, { Email: 'augusta@example.com' });
+      await synced.settle();
+      expect(await flags()).toEqual([
+        { emailOptOut: false, bounced: true },
+        { emailOptOut: false, bounced: false },
+      ]);
+    });
+  });
+
   test.each(['who has the address still', 'who has another address by now', 'who is no prospect'] as const)(
     'I4: an opt-out that comes after Email was emptied is of the person %s',
     async (who) => {
