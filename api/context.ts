@@ -1,5 +1,6 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
+import type { SalesforceClient } from '../adapters/salesforce/client.ts';
 import type { UnsubscribeTokens } from '../adapters/tokens/unsubscribeTokens.ts';
 import type { Webhook } from '../adapters/webhooks/webhook.ts';
 import type { Database } from '../db/connection.ts';
@@ -29,6 +30,8 @@ export interface ApiDeps {
     /** Whether the Temporal server answers. */
     ready(): Promise<boolean>;
   };
+  /** What is asked of Salesforce itself, as long as it answers; `null` where none is configured. */
+  readonly salesforce: Pick<SalesforceClient, 'describe'> | null;
   readonly log: Log;
   readonly now: () => Date;
 }

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
 import pino from 'pino';
+import { createSalesforceClient } from '../adapters/salesforce/client.ts';
 import { createUnsubscribeTokens } from '../adapters/tokens/unsubscribeTokens.ts';
 import { configuredWebhooks } from '../adapters/webhooks/configured.ts';
 import { type Config, configOrExit, loadConfig } from '../config/config.ts';
@@ -71,6 +72,7 @@ async function start(
       publicUrl: config.publicUrl,
     },
     temporal: createTemporalView(connection, config.temporal.namespace, config.temporal.uiUrl),
+    salesforce: config.salesforce && createSalesforceClient(config.salesforce),
     log,
     now: () => new Date(),
   });

@@ -163,7 +163,13 @@ export function createSalesforceClient(
         method: 'GET',
         url: `/sobjects/${object}/describe`,
       });
-      return fields.map(({ name, updateable, createable }) => ({ name, updateable, createable }));
+      return fields.map(({ name, updateable, createable, type, compoundFieldName }) => ({
+        name,
+        updateable,
+        createable,
+        type,
+        compoundFieldName,
+      }));
     },
     query: async (soql, scope) => {
       const resource = scope === 'all' ? 'queryAll' : 'query';

@@ -1,4 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { OpenAPIHono, z } from '@hono/zod-openapi';
+import { SalesforceTrouble } from '../../adapters/salesforce/trouble.ts';
 import { readCustomFields } from '../../db/queries/customFields.ts';
 import { readSalesforceConnection } from '../../db/queries/salesforceConnection.ts';
 import {
@@ -22,7 +24,9 @@ import {
   readSalesforceSettings,
 } from '../../db/queries/salesforceSettings.ts';
 import { salesforceReconciliationId } from '../../domain/processes.ts';
-import { checkMappings } from '../../domain/salesforce/mapping.ts';
+import { compoundProblem } from '../../domain/salesforce/access.ts';
+import { checkMappings, type FieldMapping, type MappingProblem } from '../../domain/salesforce/mapping.ts';
+import { SALESFORCE_OBJECTS } from '../../domain/salesforce/words.ts';
 import { type Api, type ApiDeps, type ApiEnv, originOf } from '../context.ts';
 import { given } from '../given.ts';
 import { jsonAnswer, jsonBody, operation } from '../operation.ts';
@@ -67,7 +71,8 @@ const changeSettings = operation('admin', ['unprocessable'], {
   operationId: 'changeSalesforceSettings',
   tags,
   summary: 'Change how the account syncs',
-  description: 'What is left out stays as it is. The mapping table is replaced as a whole.',
+  description:
+    'What is left out stays as it is. The mapping table is replaced as a whole. Compound fields of Salesforce are refused.',
   request: { body: jsonBody(SalesforceSettingsChange) },
   responses: { 200: jsonAnswer(SalesforceSettingsSchema, 'The settings as they are now.') },
 });
@@ -157,7 +162,7 @@ const dismiss = operation('write', ['not-found'], {
   responses: { 200: jsonAnswer(SalesforceFailureSchema, 'The failure.') },
 });
 
-export function salesforceRoutes({ db, temporal, now }: ApiDeps): Api {
+export function salesforceRoutes({ db, temporal, salesforce, now }: ApiDeps): Api {
   const api = new OpenAPIHono<ApiEnv>();
   const view = (run: SalesforceRun) =>
     runView(run, run.actor === 'schedule' ? null : temporal.uiLinkOf(salesforceReconciliationId(run.id)));
@@ -199,8 +204,9 @@ export function salesforceRoutes({ db, temporal, now }: ApiDeps): Api {
 
   api.openapi(changeSettings, async (c) => {
     const change = given(c.req.valid('json'));
+    const compound = await compoundFields(salesforce, change.mappings ?? []);
     await db.transaction(async (tx) => {
-      const [problem] = checkMappings(change.mappings ?? [], await readCustomFields(tx));
+      const [problem = compound[0]] = checkMappings(change.mappings ?? [], await readCustomFields(tx));
       if (problem !== undefined) {
         throw bodyProblem('unprocessable', `/mappings/${problem.index}/${problem.property}`, problem.message);
       }
@@ -281,6 +287,29 @@ export function salesforceRoutes({ db, temporal, now }: ApiDeps): Api {
   });
 
   return api;
+}
+
+/** No longer does a caller wait for Salesforce: what it would have told is found by the sync. */
+const DESCRIBE_MS = 10_000;
+
+/** Lines that name a compound field; none where Salesforce cannot be asked, for the sync asks again before it begins. */
+async function compoundFields(
+  salesforce: ApiDeps['salesforce'],
+  mappings: readonly FieldMapping[],
+): Promise<MappingProblem[]> {
+  if (salesforce === null || mappings.length === 0) return [];
+  const answer = Promise.all(SALESFORCE_OBJECTS.map((object) => salesforce.describe(object))).catch(
+    (error: unknown) => {
+      if (error instanceof SalesforceTrouble) return null;
+      throw error;
+    },
+  );
+  const described = await Promise.race([answer, delay(DESCRIBE_MS, null, { ref: false })]);
+  return mappings.flatMap(({ object, salesforceField }, index) => {
+    const fields = described?.[SALESFORCE_OBJECTS.indexOf(object)] ?? [];
+    const message = compoundProblem(salesforceField, fields);
+    return message === null ? [] : [{ index, property: 'salesforceField' as const, message }];
+  });
 }
 
 function standing(orgId: string | null, stopped: string | null, allowedAt: Date | null, isPaused: boolean) {

@@ -7,6 +7,29 @@ export interface DescribedField {
   readonly name: string;
   readonly updateable: boolean;
   readonly createable: boolean;
+  /** `string`, `picklist`, `address` … (Object Reference, field_types.htm). */
+  readonly type: string;
+  /** The compound field that it is a part of. */
+  readonly compoundFieldName: string | null;
+}
+
+/**
+ * Types whose values are several in one, which no field of a prospect can hold and nobody can write: Object Reference,
+ * compound_fields.htm.
+ */
+const COMPOUND_TYPES: readonly string[] = ['address', 'location'];
+
+/**
+ * What is wrong with mapping this field, where it is a compound one; else `null`.
+ *
+ * @param described all fields of its object
+ */
+export function compoundProblem(field: string, described: readonly DescribedField[]): string | null {
+  const found = described.find((each) => each.name.toLowerCase() === field.toLowerCase());
+  if (found === undefined || !COMPOUND_TYPES.includes(found.type)) return null;
+  const parts = described.filter((each) => each.compoundFieldName === found.name).map((each) => each.name);
+  const instead = parts.length === 0 ? '' : `: ${parts.join(', ')}`;
+  return `${found.name} is a compound field (${found.type}), whose value is several in one. Map its parts instead${instead}.`;
 }
 
 /** What the sync is to do with the fields of an object. */
@@ -41,7 +64,16 @@ export function lackingAccess(
       );
     }
   }
+  const compound = new Set<string>();
+  for (const { object: of, salesforceField } of wanted.mappings) {
+    const problem = of === object ? compoundProblem(salesforceField, described) : null;
+    if (problem === null) continue;
+    compound.add(salesforceField);
+    lacking.push(`${object}.${salesforceField}: ${problem}`);
+  }
   for (const field of fieldsToWrite(object, wanted)) {
+    // Nobody has the permission to write these.
+    if (compound.has(field)) continue;
     const found = byName.get(field.toLowerCase());
     if (found !== undefined && !found.updateable) tell(field, 'Edit');
   }

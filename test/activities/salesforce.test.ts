@@ -743,6 +743,29 @@ describe('trouble', () => {
     expect((await readSalesforceConnection(account.db)).stopped).toBeNull();
   });
 
+  test('a compound field in the mapping table stops it, and is never stored as what it is not', async () => {
+    org().update('Lead', id, { City: 'London', Country: 'United Kingdom' });
+    await account.db.transaction((tx) =>
+      changeSalesforceSettings(tx, ORIGIN, new Date(), {
+        mappings: [
+          {
+            object: 'Lead',
+            salesforceField: 'Address',
+            field: 'city',
+            direction: 'from_salesforce',
+            empty: 'keep',
+          },
+        ],
+      }),
+    );
+    const { run } = await synced.run('changes');
+    expect(run).toMatchObject({
+      state: 'stopped',
+      failure: expect.stringMatching(/^Lead\.Address: .*compound field.*Street, City/),
+    });
+    expect(await account.db.query(plain('select city from prospect'))).toEqual([{ city: null }]);
+  });
+
   test('a read-only field stops it too, and what waits is not lost', async () => {
     org().setAccess('Lead', 'HasOptedOutOfEmail', 'readonly');
     await synced.flag(prospectId, { emailOptOut: true });

@@ -9,6 +9,11 @@ import {
 import { addFailures } from '../../db/queries/salesforceFailures.ts';
 import { queuePushes } from '../../db/queries/salesforceQueue.ts';
 import { addRun, endRun, type RunMode, startRun } from '../../db/queries/salesforceRuns.ts';
+import {
+  type SalesforceSimulator,
+  startSalesforceSimulator,
+} from '../../tools/salesforce-simulator/simulator.ts';
+import { clientOf } from '../support/salesforce.ts';
 import { startApi, type TestApi } from './support.ts';
 
 let api: TestApi;
@@ -143,6 +148,49 @@ describe('settings', () => {
     expect([400, 422]).toContain(status);
     expect(body.errors[0]).toMatchObject({ in: 'body', field });
     expect((await api.call('GET', '/salesforce/settings')).body.createsLeads).toBe(false);
+  });
+});
+
+describe('a line that maps a compound field', () => {
+  const line = (object: string, salesforceField: string) => ({
+    object,
+    salesforceField,
+    field: 'city',
+    direction: 'from_salesforce',
+    empty: 'keep',
+  });
+  let simulator: SalesforceSimulator;
+  let connected: TestApi;
+  beforeAll(async () => {
+    simulator = await startSalesforceSimulator();
+    connected = await startApi({ salesforce: clientOf(simulator) }, api);
+  });
+  afterAll(async () => {
+    await connected.close();
+    await simulator.close();
+  });
+  const change = (...mappings: object[]) =>
+    connected.call('PATCH', '/salesforce/settings', { createsLeads: true, mappings });
+
+  test('is refused by field, with its parts, and nothing is changed', async () => {
+    const { status, body } = await change(line('Lead', 'City'), line('Contact', 'MailingAddress'));
+    expect(status).toBe(422);
+    expect(body.errors).toEqual([
+      {
+        in: 'body',
+        field: '/mappings/1/salesforceField',
+        message:
+          'MailingAddress is a compound field (address), whose value is several in one. Map its parts instead: ' +
+          'MailingStreet, MailingCity, MailingState, MailingPostalCode, MailingCountry.',
+      },
+    ]);
+    expect((await connected.call('GET', '/salesforce/settings')).body.createsLeads).toBe(false);
+    expect((await change(line('Lead', 'City'), line('Contact', 'MailingCity'))).status).toBe(200);
+  });
+
+  test('is left to the sync where Salesforce does not answer', async () => {
+    simulator.traffic.add({ kind: 'unavailable', times: 2 });
+    expect((await change(line('Contact', 'MailingAddress'))).status).toBe(200);
   });
 });
 

@@ -63,6 +63,7 @@ export async function startApi(
       uiLinkOf: (id) => `http://127.0.0.1:8233/namespaces/heed/workflows/${id}`,
       ready: async () => true,
     },
+    salesforce: null,
     log: { info: () => {}, error: (fields) => errors.push(fields) },
     now: () => new Date(),
     ...changes,

@@ -45,6 +45,7 @@ beforeAll(async () => {
     webhooks: [],
     config: { messageIdDomain: 'heed.test', maxImportBytes: 1024, publicUrl: 'https://heed.test' },
     temporal: { uiLinkOf: () => null, ready: async () => true },
+    salesforce: null,
     log: {
       info: (...entry) => logged.push(entry),
       error: (...entry) => logged.push(entry),

@@ -14,7 +14,8 @@ export type FieldType =
   | 'double'
   | 'date'
   | 'datetime'
-  | 'reference';
+  | 'reference'
+  | 'address';
 
 /** One field of an object, as describe tells it. */
 export interface Field {
@@ -27,6 +28,8 @@ export interface Field {
   readonly createable: boolean;
   readonly updateable: boolean;
   readonly custom: boolean;
+  /** The compound field that it is a part of: Object Reference, compound_fields.htm. */
+  readonly compoundFieldName: string | null;
 }
 
 function field(name: string, type: FieldType, length = 0, more: Partial<Field> = {}): Field {
@@ -43,8 +46,22 @@ function field(name: string, type: FieldType, length = 0, more: Partial<Field> =
     createable: true,
     updateable: true,
     custom: false,
+    compoundFieldName: null,
     ...more,
   };
+}
+
+/** An address with its parts, which alone can be written: Object Reference, compound_fields_address.htm. */
+function address(prefix: '' | 'Mailing'): Field[] {
+  const compoundFieldName = `${prefix}Address`;
+  return [
+    field(`${prefix}Street`, 'textarea', 255, { compoundFieldName }),
+    field(`${prefix}City`, 'string', 40, { compoundFieldName }),
+    field(`${prefix}State`, 'string', 80, { compoundFieldName }),
+    field(`${prefix}PostalCode`, 'string', 20, { compoundFieldName }),
+    field(`${prefix}Country`, 'string', 80, { compoundFieldName }),
+    field(compoundFieldName, 'address', 0, { createable: false, updateable: false }),
+  ];
 }
 
 const SYSTEM = { nillable: false, createable: false, updateable: false };
@@ -82,24 +99,14 @@ export const STANDARD_FIELDS: Readonly<Record<ObjectName, readonly Field[]>> = {
     ...COMMON,
     field('Company', 'string', 255, { nillable: false }),
     field('Status', 'picklist', 255, { nillable: false }),
-    field('City', 'string', 40),
-    field('State', 'string', 80),
-    field('PostalCode', 'string', 20),
-    field('Country', 'string', 80),
+    ...address(''),
     field('Website', 'url', 255),
     field('IsConverted', 'boolean', 0, { ...SYSTEM }),
     field('ConvertedDate', 'date', 0, { ...SYSTEM, nillable: true }),
     field('ConvertedContactId', 'reference', 18, { ...SYSTEM, nillable: true }),
     field('ConvertedAccountId', 'reference', 18, { ...SYSTEM, nillable: true }),
   ],
-  Contact: [
-    ...COMMON,
-    field('MailingCity', 'string', 40),
-    field('MailingState', 'string', 80),
-    field('MailingPostalCode', 'string', 20),
-    field('MailingCountry', 'string', 80),
-    field('AccountId', 'reference', 18),
-  ],
+  Contact: [...COMMON, ...address('Mailing'), field('AccountId', 'reference', 18)],
 };
 
 /** A custom field, whose name ends in `__c`. */

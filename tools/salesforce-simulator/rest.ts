@@ -105,7 +105,9 @@ export class Rest {
         type: query.object,
         url: `/services/data/v${request.version}/sobjects/${query.object}/${row.Id}`,
       },
-      ...Object.fromEntries(query.fields!.map((field) => [field, row[field] ?? null])),
+      ...Object.fromEntries(
+        query.fields!.map((field) => [field, this.#shown(query.object as ObjectName, row, field)]),
+      ),
     }));
     return ok({
       totalSize: rows.length,
@@ -113,6 +115,19 @@ export class Rest {
       ...(done ? {} : { nextRecordsUrl: `/services/data/v${request.version}/${resource}/${id}-${end}` }),
       records,
     });
+  }
+
+  /** A compound field is an object of its parts, named without what they have in common. */
+  #shown(object: ObjectName, row: Row, name: string): unknown {
+    const fields = this.#org.visibleFields(object);
+    if (fields.get(name)?.type !== 'address') return row[name] ?? null;
+    const prefix = name.slice(0, -'Address'.length);
+    const parts = [...fields.values()].filter((field) => field.compoundFieldName === name);
+    const shown = parts.map((part) => {
+      const short = part.name.slice(prefix.length);
+      return [`${short[0]!.toLowerCase()}${short.slice(1)}`, row[part.name] ?? null] as const;
+    });
+    return shown.every(([, value]) => value === null) ? null : Object.fromEntries(shown);
   }
 
   #sobject(request: RestRequest, [name, id]: readonly string[]): RestAnswer {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { CustomField } from '../../../domain/prospectFields.ts';
-import { lackingAccess } from '../../../domain/salesforce/access.ts';
+import { type DescribedField, lackingAccess } from '../../../domain/salesforce/access.ts';
 import { errorKindOf, pauseAfter } from '../../../domain/salesforce/errorKind.ts';
 import {
   checkMappings,
@@ -137,7 +137,15 @@ describe('the mapping table', () => {
 });
 
 describe('access', () => {
-  const all = fieldsToRead('Lead', []).map((name) => ({ name, updateable: true, createable: true }));
+  const field = (name: string, more: Partial<DescribedField> = {}): DescribedField => ({
+    name,
+    updateable: true,
+    createable: true,
+    type: 'string',
+    compoundFieldName: null,
+    ...more,
+  });
+  const all = fieldsToRead('Lead', []).map((name) => field(name));
   const wanted = { optOutDirection: 'both', mappings: [], creates: false } as const;
   const TITLE = {
     object: 'Lead',
@@ -162,17 +170,34 @@ describe('access', () => {
 
   test('a mapped field that is spelt otherwise is told as Salesforce calls it', () => {
     const mappings = [{ ...TITLE, salesforceField: 'title' }];
-    const described = [...all, { name: 'Title', updateable: true, createable: true }];
+    const described = [...all, field('Title')];
     expect(lackingAccess('Lead', described, { ...wanted, mappings })).toEqual([
       'Lead.title: Salesforce calls this field Title. Spell it so in the mapping table.',
+    ]);
+  });
+
+  test('a compound field is refused with its parts, and not for a permission that nobody has', () => {
+    const readOnly = { updateable: false, createable: false };
+    const described = [
+      ...all,
+      field('Address', { type: 'address', ...readOnly }),
+      ...['Street', 'City'].map((name) => field(name, { compoundFieldName: 'Address' })),
+      field('Place__c', { type: 'location', ...readOnly }),
+    ];
+    const mappings = ['Address', 'City', 'Place__c'].map(
+      (salesforceField) => ({ ...TITLE, salesforceField, direction: 'both' }) as const,
+    );
+    expect(lackingAccess('Lead', described, { ...wanted, mappings })).toEqual([
+      'Lead.Address: Address is a compound field (address), whose value is several in one. Map its parts instead: Street, City.',
+      'Lead.Place__c: Place__c is a compound field (location), whose value is several in one. Map its parts instead.',
     ]);
   });
 
   test('a lead that a prospect becomes has every mapped field, whichever way it goes later', () => {
     const described = [
       ...all,
-      ...['LastName', 'Company'].map((name) => ({ name, updateable: true, createable: true })),
-      { name: 'Title', updateable: false, createable: false },
+      ...['LastName', 'Company'].map((name) => field(name)),
+      field('Title', { updateable: false, createable: false }),
     ];
     expect(lackingAccess('Lead', described, { ...wanted, mappings: [TITLE] })).toEqual([]);
     expect(lackingAccess('Lead', described, { ...wanted, mappings: [TITLE], creates: true })).toEqual([
