@@ -1,4 +1,4 @@
-import { cancellationSignal, cancelled, heartbeat } from '@temporalio/activity';
+import { activityInfo, cancellationSignal, cancelled, heartbeat } from '@temporalio/activity';
 import type { SalesforceClient } from '../adapters/salesforce/client.ts';
 import type { Database } from '../db/connection.ts';
 import type { AddressHasher } from '../db/queries/addresses.ts';
@@ -34,7 +34,8 @@ export function createSalesforceActivities({
     /** Carries a reconciliation on from where it is. Safe to run again after a crash at any line. */
     async reconcileSalesforce(input: SalesforceRunInput): Promise<SalesforceRunResult> {
       const clock = clockFrom(input.now);
-      await addRun(db, clock(), input.runId, input.mode, 'schedule');
+      const workflowId = activityInfo().workflowExecution?.workflowId ?? null;
+      await addRun(db, clock(), input.runId, input.mode, 'schedule', workflowId);
       if (salesforce === null) {
         await endRun(db, clock(), input.runId, 'stopped', 'HEED_SALESFORCE_LOGIN_URL is not set.');
         return { state: 'stopped' };

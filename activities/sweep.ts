@@ -4,7 +4,12 @@ import type { Database } from '../db/connection.ts';
 import { readUnfinishedBroadcasts, restartBroadcast } from '../db/queries/broadcasts.ts';
 import { readUnfinishedBulkUpdates, restartBulkUpdate } from '../db/queries/bulkUpdateSweep.ts';
 import { abandonUploads, readUnfinishedImports, restartImport } from '../db/queries/importSweep.ts';
-import { readUnfinishedRuns, restartRun } from '../db/queries/salesforceRuns.ts';
+import {
+  endRun,
+  readUnfinishedRuns,
+  readUnfinishedScheduledRuns,
+  restartRun,
+} from '../db/queries/salesforceRuns.ts';
 import { readUnfinishedSends, restartSend } from '../db/queries/sends.ts';
 import {
   broadcastId,
@@ -85,7 +90,10 @@ export function createSweepActivities({ db, processes }: { db: Database; process
       return { restarted };
     },
 
-    /** Restarts reconciliations that were asked for by hand and that no workflow cares for. */
+    /**
+     * Restarts reconciliations that were asked for by hand and that no workflow cares for. Those of a Schedule are ended:
+     * its next run goes on from where they were.
+     */
     async restartLostSalesforceRuns(input: { readonly now: number }): Promise<{ restarted: number }> {
       const now = new Date(Math.max(Date.now(), input.now));
       let restarted = 0;
@@ -93,6 +101,14 @@ export function createSweepActivities({ db, processes }: { db: Database; process
         heartbeat();
         if (await processes.isRunning(salesforceReconciliationId(run.id))) continue;
         if (await db.transaction((tx) => restartRun(tx, now, run))) restarted += 1;
+      }
+      for (const { id, workflowId } of await readUnfinishedScheduledRuns(
+        db,
+        new Date(now.getTime() - MIN_AGE_MS),
+      )) {
+        heartbeat();
+        if (workflowId !== null && (await processes.isRunning(workflowId))) continue;
+        await endRun(db, now, id, 'failed', 'Its workflow was ended before it: terminated, or lost.');
       }
       return { restarted };
     },

@@ -35,8 +35,10 @@ export interface SalesforceRun {
 const COLUMNS = `id, mode, state, actor, place, marks, counts, samples, requests, failure, created_at as "createdAt",
   started_at as "startedAt", finished_at as "finishedAt"`;
 const INSERT = plain(`
-  insert into salesforce_run (id, mode, state, actor, counts, created_at) values ($1, $2, 'queued', $3, '{}', $4)
-  on conflict (id) do nothing`);
+  insert into salesforce_run as r (id, mode, state, actor, counts, created_at, workflow_id)
+  values ($1, $2, 'queued', $3, '{}', $4, $5)
+  on conflict (id) do update set workflow_id = excluded.workflow_id
+  where r.workflow_id is distinct from excluded.workflow_id`);
 const READ = plain(`select ${COLUMNS} from salesforce_run where id = $1`);
 // In the order of their times: ids of runs that a Schedule began are random.
 const LIST = plain(`
@@ -49,6 +51,11 @@ const SCHEDULE = 'schedule';
 const UNFINISHED = plain(`
   select id, mode from salesforce_run where state in ('queued', 'running') and actor <> '${SCHEDULE}'
     and ($1::text is null or mode = $1) and ($2::timestamptz is null or created_at < $2) order by id`);
+const SCHEDULED = plain(`
+  select id, workflow_id as "workflowId" from salesforce_run
+  where state in ('queued', 'running') and actor = '${SCHEDULE}' and created_at < $1
+    -- Of those from before their workflow was noted, one that is a day old is none that goes on.
+    and (workflow_id is not null or created_at < $1::timestamptz - interval '1 day') order by created_at, id`);
 const PENDING = plain('select 1 from outbox where aggregate = $1 limit 1');
 const START = plain(`
   update salesforce_run set state = 'running', started_at = coalesce(started_at, $2)
@@ -68,16 +75,21 @@ const MOVE_CURSOR = plain(`
   on conflict (object) do update set modstamp = excluded.modstamp, moved_at = excluded.moved_at
   where c.modstamp < excluded.modstamp`);
 
-/** Writes a run down that a Schedule began; one that is there already is left as it is. */
+/**
+ * Writes a run down that a Schedule began; of one that is there already only by which workflow it is carried through.
+ *
+ * @param workflowId `null` where it is none
+ */
 export async function addRun(
   on: Session,
   now: Date,
   id: string,
   mode: RunMode,
   actor: string,
+  workflowId: string | null = null,
 ): Promise<void> {
   await on.query(FORGET, [now]);
-  await on.query(INSERT, [id, mode, actor, now]);
+  await on.query(INSERT, [id, mode, actor, now, workflowId]);
 }
 
 /**
@@ -93,7 +105,7 @@ export async function requestRun(
 ): Promise<string | null> {
   if ((await tx.query(UNFINISHED, [mode, null])).length > 0) return null;
   const id = uuidv7();
-  await tx.query(INSERT, [id, mode, actor, now]);
+  await tx.query(INSERT, [id, mode, actor, now, null]);
   await addToOutbox(tx, now, [startOf(id, mode)]);
   return id;
 }
@@ -103,12 +115,20 @@ function startOf(runId: string, mode: RunMode) {
   return { aggregate: `salesforceRun:${runId}`, message };
 }
 
-/** Runs that were asked for by hand before that time and are not over; those of a Schedule come again by themselves. */
+/** Runs that were asked for by hand before that time and are not over. */
 export async function readUnfinishedRuns(
   on: Session,
   createdBefore: Date,
 ): Promise<{ readonly id: string; readonly mode: RunMode }[]> {
   return on.query<{ id: string; mode: RunMode }>(UNFINISHED, [null, createdBefore]);
+}
+
+/** Runs that a Schedule began before that time and that are not over, with their workflows as far as these are known. */
+export async function readUnfinishedScheduledRuns(
+  on: Session,
+  createdBefore: Date,
+): Promise<{ readonly id: string; readonly workflowId: string | null }[]> {
+  return on.query<{ id: string; workflowId: string | null }>(SCHEDULED, [createdBefore]);
 }
 
 /**

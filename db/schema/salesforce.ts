@@ -153,6 +153,8 @@ export const salesforceRun = pgTable(
     mode: text('mode', { enum: RUN_MODES }).notNull(),
     state: text('state', { enum: RUN_STATES }).notNull(),
     actor: text('actor').notNull(),
+    /** The workflow that carries it through: of a Schedule's runs nothing else tells which that is. */
+    workflowId: text('workflow_id'),
     /** Where the next page begins. Committed with what the page before has changed. */
     place: jsonb('place').$type<{
       object: (typeof SALESFORCE_OBJECTS)[number];

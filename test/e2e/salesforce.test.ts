@@ -139,6 +139,40 @@ describe('the sync as it runs', () => {
     expect(await request()).not.toBeNull();
   });
 
+  it('I7: a run of the Schedule whose workflow was terminated is ended as failed by the sweep, one that goes on is not', async () => {
+    const { db } = account;
+    const { restartLostSalesforceRuns } = createSweepActivities({
+      db,
+      processes: createWorkflowProcesses(temporal.client),
+    });
+    /** A sweep of so much later that every run is old enough. */
+    const sweep = () =>
+      new MockActivityEnvironment().run(restartLostSalesforceRuns, { now: Date.now() + 3_600_000 });
+    const asked = () => simulator.traffic.counts.get('queryAll') ?? 0;
+    simulator.traffic.latencyMs = 15_000;
+    const before = asked();
+    await until('a reading hangs', () => asked() > before);
+    const { id, runId } = await until('it is written down', async () => {
+      const [run] = await listRuns(db, 'changes', null, 1);
+      const [row] = await db.query<{ workflow_id: string }>(
+        plain(`select workflow_id from salesforce_run where id = '${run!.id}'`),
+      );
+      return run!.state === 'running' && { id: row!.workflow_id, runId: run!.id };
+    });
+    expect(id).toMatch(/^salesforceReconciliation-changes-/);
+    await sweep();
+    expect((await readRun(db, runId))?.state).toBe('running');
+
+    await temporal.client.workflow.getHandle(id).terminate('by an operator');
+    await sweep();
+    expect(await readRun(db, runId)).toMatchObject({
+      state: 'failed',
+      failure: expect.stringContaining('terminated'),
+      finishedAt: expect.any(Date),
+    });
+    simulator.traffic.latencyMs = 0;
+  });
+
   it('has no Schedules any more where no Salesforce is configured', async () => {
     await worker.stop();
     await ensureSchedules(temporal.client, { imapPollSeconds: null, salesforce: null });

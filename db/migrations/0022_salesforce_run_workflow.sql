@@ -1,0 +1,1 @@
+ALTER TABLE "salesforce_run" ADD COLUMN "workflow_id" text;
