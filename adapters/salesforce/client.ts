@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import jsforce from 'jsforce';
 import type { DescribedField } from '../../domain/salesforce/access.ts';
 import { errorKindOf } from '../../domain/salesforce/errorKind.ts';
@@ -52,6 +53,8 @@ export interface SalesforceClient {
 
 /** A page of 2,000 records takes seconds; what takes longer than this has hung. */
 const REQUEST_MS = 60_000;
+/** A token takes a second. jsforce sets no limit here, so that fetch's own five minutes would be waited for. */
+const TOKEN_MS = 30_000;
 /** After this long what Salesforce last told of its limit is asked for anew instead of being believed. */
 const USE_IS_STALE_MS = 10 * 60_000;
 
@@ -68,10 +71,12 @@ interface Session {
  * session that has ended is renewed once a request.
  *
  * @param now milliseconds of the epoch
+ * @param tokenMs how long a token is waited for
  */
 export function createSalesforceClient(
   settings: SalesforceSettings,
   now: () => number = Date.now,
+  tokenMs: number = TOKEN_MS,
 ): SalesforceClient {
   let session: Promise<Session> | null = null;
   let use: ApiUse | null = null;
@@ -81,11 +86,15 @@ export function createSalesforceClient(
   async function connect(): Promise<Session> {
     const oauth2 = new jsforce.OAuth2({ loginUrl: settings.loginUrl, clientId: settings.clientId });
     requests += 1;
-    const token = await oauth2
+    const answer = oauth2
       .requestToken(tokenRequest(settings.clientId, settings.credentials, now()))
       .catch((error: Error) => {
         throw refusedToken(error);
       });
+    const token = await within(tokenMs, answer, () => {
+      const waited = `${settings.loginUrl} did not answer within ${tokenMs / 1_000} s`;
+      return new SalesforceTrouble('unavailable', 'NO_ANSWER', `Salesforce gave no token: ${waited}.`);
+    });
     const [orgId, userId] = token.id.split('/').slice(-2);
     // Without OAuth settings of its own it leaves a session that has ended to us: it would renew it without end.
     const connection = new jsforce.Connection({
@@ -233,6 +242,22 @@ function troubleOf(error: Error & { errorCode?: string }): SalesforceTrouble {
     return new SalesforceTrouble('unavailable', 'NO_ANSWER', `Salesforce gave no answer: ${error.message}`);
   }
   return new SalesforceTrouble(errorKindOf(error.errorCode, error.message), error.errorCode, error.message);
+}
+
+/** What comes of `work`, or the trouble that it is where it takes longer. What comes of it later is of no interest. */
+async function within<T>(milliseconds: number, work: Promise<T>, trouble: () => Error): Promise<T> {
+  const late = new AbortController();
+  const limit = delay(milliseconds, undefined, { signal: late.signal }).then(() => {
+    throw trouble();
+  });
+  try {
+    return await Promise.race([work, limit]);
+  } finally {
+    // Whichever of the two is left over fails unheard.
+    limit.catch(() => {});
+    work.catch(() => {});
+    late.abort();
+  }
 }
 
 /** The token endpoint answers with an OAuth error code as the name: RFC 6749 section 5.2. */

@@ -1,4 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createSalesforceClient, type SalesforceSettings } from '../../../adapters/salesforce/client.ts';
 import { allQuery, amongQuery, PAGE } from '../../../adapters/salesforce/soql.ts';
@@ -23,7 +25,7 @@ beforeEach(async () => {
 });
 afterEach(() => simulator.close());
 
-function client(more: Partial<SalesforceSettings> = {}) {
+function client(more: Partial<SalesforceSettings> = {}, tokenMs?: number) {
   const credentials = { flow: 'client_credentials', clientSecret: app.clientSecret } as const;
   return createSalesforceClient(
     {
@@ -35,6 +37,7 @@ function client(more: Partial<SalesforceSettings> = {}) {
       ...more,
     },
     () => now,
+    tokenMs,
   );
 }
 
@@ -68,6 +71,31 @@ describe('a connection', () => {
     expect(await kindOf(client().identity())).toBe('unavailable');
     simulator = await startSalesforceSimulator({ app });
   });
+});
+
+test('a token server that takes the request and never answers is trouble that passes, and is asked anew', async () => {
+  const sockets: Socket[] = [];
+  let asked = 0;
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    socket.on('error', () => {});
+    socket.on('data', () => {
+      asked += 1;
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const loginUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const hanging = client({ loginUrl }, 200);
+  for (const times of [1, 2]) {
+    const error = await hanging.identity().catch((caught: Error) => caught);
+    expect(error).toMatchObject({
+      kind: 'unavailable',
+      message: `Salesforce gave no token: ${loginUrl} did not answer within 0.2 s.`,
+    });
+    expect(asked).toBe(times);
+  }
+  for (const socket of sockets) socket.destroy();
+  server.close();
 });
 
 describe('requests', () => {
