@@ -193,7 +193,10 @@ function sideOf(world: World, record: SalesforceRecord): Side {
     movesOut: false,
     ...more,
   });
-  if (known === null || known.addressId === null || record.address === null || restored) return side({});
+  if (known === null || known.addressId === null || record.address === null) return side({});
+  // Whose Email was emptied is still the person whose record it was when another one comes.
+  const isRefilled = known.state === 'no_address' && addressId !== known.addressId;
+  if (restored) return side({ inheritsOptOut: isRefilled && hasUntoldOptOut(world, known, linked) });
   if (addressId === known.addressId) {
     const base =
       here !== null && linked !== null && here.id !== linked.id ? flagsOnly(known.base) : known.base;

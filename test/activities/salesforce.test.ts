@@ -480,6 +480,17 @@ describe('changes', () => {
     },
   );
 
+  test('I4: an opt-out of Heed while there was no Email comes to the one that follows', async () => {
+    org().update('Lead', id, { Email: null });
+    await synced.settle();
+    await synced.flag(prospectId, { emailOptOut: true });
+    await synced.settle();
+    org().update('Lead', id, { Email: 'augusta@example.com' });
+    await synced.settle();
+    expect(await suppressions('augusta@example.com')).toEqual(['opt_out']);
+    expect(lead(id).HasOptedOutOfEmail).toBe(true);
+  });
+
   test('a record without an address is written down once, not by every reconciliation', async () => {
     org().update('Lead', id, { Email: null, HasOptedOutOfEmail: true });
     await synced.settle();
