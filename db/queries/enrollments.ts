@@ -382,23 +382,25 @@ const SEND_OF_STEP = prepared(
   'send_of_step',
   'select state, outcome, outcome_reason from send where enrollment_id = $1 and step_id = $2',
 );
-/** Two branches, for each has its index. */
 const SENT_BEFORE = prepared(
   'sent_before',
-  `select 1 from (
-     select s.step_id, s.enrollment_id, s.outcome from send s join prospect p on p.address_id = s.address_id
-       where p.id = $1 and s.state = 'final'
-     union all
-     select s.step_id, s.enrollment_id, s.outcome from send s join prospect p on p.address_id = s.address_id
-       where p.id = $1 and s.state <> 'final'
-   ) s join enrollment e on e.id = s.enrollment_id
-   where s.step_id = $2 and e.automation_id = $3 and e.id <> $4 and coalesce(s.outcome, '') not in ('suppressed', 'cancelled')
+  `select 1 from prospect p join send s on s.address_id = p.address_id join enrollment e on e.id = s.enrollment_id
+   where p.id = $1 and s.step_id = $2 and e.automation_id = $3 and e.id <> $4
+     and coalesce(s.outcome, '') not in ('suppressed', 'cancelled')
    limit 1`,
 );
+/** Of the person: whoever was merged into the prospect, and whoever had its address before, is the same one. */
 const MARKETING_SENT = prepared(
   'marketing_sent',
-  `select coalesce(first_attempt_at, created_at) as at from send
-   where prospect_id = $1 and kind = 'marketing' and not test and coalesce(outcome, '') not in ('suppressed', 'cancelled')
+  `with recursive person(id) as (
+     select $1::uuid union select p.id from prospect p join person on p.merged_into = person.id
+   )
+   select coalesce(first_attempt_at, created_at) as at from send
+   where id in (
+       select s.id from person join send s on s.prospect_id = person.id
+       union select s.id from prospect p join send s on s.address_id = p.address_id where p.id = $1
+     )
+     and kind = 'marketing' and not test and coalesce(outcome, '') not in ('suppressed', 'cancelled')
      and coalesce(first_attempt_at, created_at) > $2`,
 );
 

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { plain } from '../../../db/connection.ts';
 import { setFlags } from '../../../db/queries/flags.ts';
+import { mergeProspects } from '../../../db/queries/prospectMerge.ts';
 import { ORIGIN } from '../../support/account.ts';
 import { shownSteps, stepsOfEnrollment } from '../../support/automating.ts';
 import { type AutomationWorld, DAY, startAutomationWorld } from '../../support/automationWorld.ts';
@@ -72,6 +73,21 @@ it('the frequency cap, over all automations: the next email waits until there is
   const [first, , last] = attempts.map(({ at }) => at.getTime()) as [number, number, number];
   expect(last - first).toBeGreaterThanOrEqual(7 * DAY * 1000);
   expect(last - first).toBeLessThan(7 * DAY * 1000 + 60_000);
+});
+
+it('the frequency cap counts what was sent to somebody who was merged into the prospect', async () => {
+  await world.setting({ frequencyCap: { emails: 1, days: 7 } });
+  const [loser, winner] = [await world.somebody(), await world.somebody()];
+  const early = await world.enter(await mail(), { who: loser.who });
+  expect(await world.result(early.enrollmentId)).toEqual({ state: 'done' });
+  const at = await world.now();
+  await world.account.db.transaction((tx) =>
+    mergeProspects(tx, ORIGIN, at, winner.prospect.id, loser.prospect.id),
+  );
+  const late = await world.enter(await mail(), { who: winner.who });
+  await world.shows(late.enrollmentId, 'mail: waiting (frequency_cap)');
+  expect(await world.result(late.enrollmentId)).toEqual({ state: 'done' });
+  expect(world.sending.mail.tries.get(winner.address)).toBe(1);
 });
 
 it('quiet hours on the clock of the prospect', async () => {
