@@ -69,6 +69,12 @@ export function createWebhookCaller(mayReach: (address: string) => boolean): Web
           resolve(resultOf(response.statusCode ?? 0));
         },
       );
+      // Nobody speaks another protocol here; without this the answer would never be told.
+      request.on('upgrade', (response, socket) => {
+        socket.destroy();
+        resolve(resultOf(response.statusCode ?? 0));
+      });
+      request.on('close', () => resolve({ ok: false, final: false, reason: 'no_answer' }));
       request.on('error', (error) =>
         resolve(
           error instanceof NotPublic
