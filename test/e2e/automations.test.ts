@@ -362,6 +362,26 @@ it('by a merge that gives it what it had not', async () => {
   );
 });
 
+it('by a merge that hands it an enrollment', async () => {
+  const [winner, loser] = [await newPerson(), await newPerson()];
+  const other = await newAutomation(account, [{ id: 'rest', type: 'wait', seconds: 3600 }], {
+    who: addressBegins(loser.address),
+  });
+  await transition(account, other, 'activate');
+  await until('the loser has entered', async () => (await enrollmentsOf(account, other)).length > 0);
+  const entered = { history: 'entered_automation', happened: true, automationId: other };
+  const id = await running(all(winner.these, entered));
+  await expectEnrolled(
+    id,
+    () =>
+      account.db.transaction((tx) =>
+        mergeProspects(tx, ORIGIN, new Date(), winner.prospect.id, loser.prospect.id),
+      ),
+    winner.prospect.id,
+  );
+  await transition(account, other, 'stop');
+});
+
 describe('and nobody twice', () => {
   it('who stops matching and matches again stays as it is', async () => {
     const { prospect, these } = await newPerson();

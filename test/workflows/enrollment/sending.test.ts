@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { plain } from '../../../db/connection.ts';
 import { setFlags } from '../../../db/queries/flags.ts';
+import { gate } from '../../../db/queries/gate.ts';
 import { clearHold, raiseHold } from '../../../db/queries/holds.ts';
 import { deleteProspect } from '../../../db/queries/prospects.ts';
 import { cancelSend } from '../../../db/queries/sends.ts';
@@ -120,6 +121,44 @@ it('an email that a person cancels before its first attempt is Skipped, without 
   expect(await world.result(enrollmentId)).toEqual({ state: 'done' });
   expect(await shownSteps(account, enrollmentId)).toEqual(['mail: skipped (cancelled)', 'mark: applied']);
   await clearHold(account.db, await world.now(), destination);
+});
+
+it('goes on after the first attempt that came to something, whatever was broken off before it', async () => {
+  const { account } = world;
+  const destination = world.sending.mailer.destinationOf('example.net');
+  await raiseHold(account.db, await world.now(), destination, 'relay_unavailable', null);
+  const { who, prospect, address } = await world.somebody();
+  const { enrollmentId } = await world.enter(
+    [{ id: 'mail', type: 'sendEmail', emailId: await account.email() }, mark],
+    { who },
+  );
+  const send = await until('it is held back', async () => {
+    const [row] = await account.db.query<{ id: string; state: string }>(
+      plain('select id, state from send where enrollment_id = $1'),
+      [enrollmentId],
+    );
+    return row?.state === 'held' && row;
+  });
+  // A gate opens, its worker is lost, and before the next one comes marketing email is paused.
+  const asked = {
+    sendId: send.id,
+    run: 1,
+    prospectId: prospect.id,
+    addressId: prospect.addressId,
+    recipientDomain: 'example.net',
+    trigger: 'retry_now' as const,
+    now: await world.now(),
+  };
+  expect(await gate(account.db, asked)).toMatchObject({ kind: 'open' });
+  await world.setting({ marketingPaused: true });
+  expect(await gate(account.db, asked)).toEqual({ kind: 'held' });
+  await clearHold(account.db, await world.now(), destination);
+  await world.setting({ marketingPaused: false });
+  await until('it is delivered', async () => (await sendsOf(enrollmentId))[0]!.outcome === 'delivered');
+  expect(await sendsOf(enrollmentId)).toMatchObject([{ attempt_count: 2 }]);
+  expect(await world.result(enrollmentId)).toEqual({ state: 'done' });
+  expect(await shownSteps(account, enrollmentId)).toEqual(['mail: applied (delivered)', 'mark: applied']);
+  expect(world.sending.mail.tries.get(address)).toBe(1);
 });
 
 it('I1: an automation that opts its own prospect out sends nothing after that', async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { plain } from '../../../db/connection.ts';
 import { automationId as automationWorkflowId } from '../../../domain/processes.ts';
 import { enrollmentsOf, newAutomation, stepsOfEnrollment, transition } from '../../support/automating.ts';
 import { type AutomationWorld, DAY, startAutomationWorld } from '../../support/automationWorld.ts';
@@ -61,6 +62,25 @@ it('on the clock of the automation where the prospect has none', async () => {
   );
   expect(await world.result(enrollmentId)).toEqual({ state: 'done' });
   expectAt((await timesOf(enrollmentId))[0]!, Date.UTC(year, 0, 15, 17));
+});
+
+it('a prospect that comes to another time zone waits on its new clock', async () => {
+  const { who, prospect } = await world.somebody({ timeZone: 'America/New_York' });
+  const year = (await world.now()).getUTCFullYear() + 1;
+  const { enrollmentId } = await world.enter(
+    [{ id: 'date', type: 'wait', until: { date: `${year}-03-20`, time: '09:00' } }],
+    { who },
+  );
+  await world.shows(enrollmentId, 'date: waiting (time)');
+  await world.account.db.query(plain(`update prospect set time_zone = 'Asia/Tokyo' where id = $1`), [
+    prospect.id,
+  ]);
+  await until('it waits on the clock of Tokyo', async () => {
+    const [step] = await stepsOfEnrollment(world.account, enrollmentId);
+    return step!.waiting_until?.getTime() === Date.UTC(year, 2, 20);
+  });
+  expect(await world.result(enrollmentId)).toEqual({ state: 'done' });
+  expectAt((await timesOf(enrollmentId))[0]!, Date.UTC(year, 2, 20));
 });
 
 it('an automation begins at its start, on its own clock, and on its run days alone', async () => {
