@@ -5,6 +5,7 @@ import type { AutomationMode, AutomationState } from '../../domain/automation/wo
 import type { Origin } from '../../domain/words.ts';
 import { plain, prepared, type Session, type Transaction } from '../connection.ts';
 import { type AuditAction, addAuditEntries } from './audit.ts';
+import { SHOWN_STATE } from './enrollmentSearch.ts';
 import { addToOutbox, automationAggregate, type OutboxMessage } from './outbox.ts';
 
 /** Who, what and when. */
@@ -29,7 +30,7 @@ export interface Automation {
 const COLUMNS = `a.id, a.name, a.state, a.mode, a.draft as definition, a.current_version as version, a.run,
   a.enrolled_at as "enrolledAt", a.created_at as "createdAt", a.updated_at as "updatedAt",
   (select coalesce(jsonb_object_agg(c.state, c.count), '{}') from (
-    select e.state, count(*)::int as count from enrollment e where e.automation_id = a.id group by e.state) c) as enrollments`;
+    select ${SHOWN_STATE} as state, count(*)::int as count from enrollment e where e.automation_id = a.id group by 1) c) as enrollments`;
 const READ = plain(`select ${COLUMNS} from automation a where a.id = $1`);
 const LIST = plain(
   `select ${COLUMNS} from automation a where ($1::uuid is null or a.id < $1) and ($2::text is null or a.state = $2)
@@ -50,10 +51,10 @@ const ADD_VERSION = plain(`
     select $1, current_version, $2, $4 from changed
   )
   select current_version as version from changed`);
-/** Who begins to enroll reads only once every transaction older than this one is over. */
+/** Who begins to enroll marks when, and reads only once every transaction older than that is over. */
 const BEGIN_RUN = plain(`
   update automation set state = 'active', run = run + 1, enrolls_since = null, updated_at = $2,
-    activated_xid = pg_current_xact_id()::text::bigint,
+    activated_xid = null,
     enrolled_at = case when $3 and mode = 'once' then enrolled_at end
   where id = $1 returning run`);
 const SET_STATE = plain('update automation set state = $2, updated_at = $3 where id = $1 returning run');

@@ -13,6 +13,13 @@ const READ = plain(`
   select state, run, current_version as version, enrolled_at,
     activated_xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint as settled
   from automation where id = $1`);
+/**
+ * Older than this are all that may not have seen that it is active. It is one that begins after the activation was
+ * committed: those that began between the activation and its commit did not see it either.
+ */
+const MARK = plain(`
+  update automation set activated_xid = pg_current_xact_id()::text::bigint
+  where id = $1 and run = $2 and state = 'active' and activated_xid is null`);
 const ENROLLS = plain(
   `update automation set enrolls_since = coalesce(enrolls_since, $3) where id = $1 and run = $2 and state = 'active'`,
 );
@@ -23,6 +30,8 @@ const CONTINUOUS = plain(`
   select id, current_version as version from automation
   where mode = 'continuous' and state = 'active' and enrolls_since is not null for key share`);
 const STILL = plain(`select 1 from automation where id = $1 and run = $2 and state = 'active' for share`);
+const STILL_CONTINUOUS = plain(`
+  select 1 from automation where id = $1 and current_version = $2 and mode = 'continuous' and state = 'active' for share`);
 const INSERT = plain(`
   insert into enrollment (id, automation_id, version, prospect_id, state, position, entered_at)
   select n.id, $1, $2, n.prospect_id, 'running', $3, $4 from unnest($5::uuid[], $6::uuid[]) as n(id, prospect_id)
@@ -58,13 +67,14 @@ export async function enrollPage(
   automation: { readonly id: string; readonly run: number },
   after: string | null,
 ): Promise<EnrollmentPass> {
+  await db.query(MARK, [automation.id, automation.run]);
   const [row] = await db.query<AutomationRow>(READ, [automation.id]);
   if (row === undefined || row.state !== 'active' || row.run !== automation.run) return { kind: 'over' };
   const { definition } = await programs.read(db, automation.id, row.version);
   if (definition.when.mode === 'once' && row.enrolled_at !== null) return { kind: 'over' };
   const from = nextRunTime(definition.when, startOf(definition.when, now.getTime()));
   if (from > now.getTime()) return { kind: 'wait', until: new Date(from) };
-  // A change whose transaction began before the activation told nobody: who matches is read once all of them are over.
+  // A change whose transaction did not see the activation told nobody: who matches is read once all of them are over.
   if (!row.settled) return { kind: 'wait', until: new Date(now.getTime() + SETTLE_MS) };
   await db.query(ENROLLS, [automation.id, automation.run, now]);
   const found = await readMatchingPage(db, definition.who, now, after, PAGE);
@@ -92,7 +102,11 @@ export async function enrollChanged(
       const page = prospectIds.slice(from, from + PAGE);
       const found = await filterMatching(db, definition.who, now, page);
       if (found.size === 0) continue;
-      await db.transaction((tx) => enroll(tx, programs, now, id, version, [...found].sort()));
+      await db.transaction(async (tx) => {
+        // What was changed meanwhile has everybody looked at again, once it enrolls.
+        if ((await tx.query(STILL_CONTINUOUS, [id, version])).length === 0) return;
+        await enroll(tx, programs, now, id, version, [...found].sort());
+      });
     }
   }
 }

@@ -42,7 +42,8 @@ async function lockAndRead(tx: Transaction, id: string): Promise<Standing | null
   return row ?? null;
 }
 
-const isUnfinished = ({ state }: Standing): boolean => state === 'running' || state === 'suspended';
+const isUnfinished = ({ state }: { readonly state: EnrollmentState }): boolean =>
+  state === 'running' || state === 'suspended';
 
 /** Tells the run that an enrollment has now: by the time that it is told, there may be a next one. */
 function wake({ id, run }: { readonly id: string; readonly run: number }): {
@@ -165,6 +166,7 @@ const TAKE_OVER = plain('update enrollment set prospect_id = $2 where id = $1');
  */
 export async function mergeEnrollments(
   tx: Transaction,
+  origin: Origin,
   now: Date,
   winnerId: string,
   loserId: string,
@@ -186,6 +188,8 @@ export async function mergeEnrollments(
     });
     const superseded = same.filter((row) => row !== kept);
     for (const row of superseded) {
+      // What it has not sent is for the other one to send, where that comes to it.
+      if (isUnfinished(row)) await cancelSendsOfEnrollment(tx, origin, now, row.id);
       await tx.query(SUPERSEDE, [row.id, now]);
       await tx.query(SUSPEND_STEPS, [[row.id], now]);
     }
@@ -197,10 +201,14 @@ export async function mergeEnrollments(
 const STATE_OF = plain('select state from automation where id = $1');
 const TO_FOLLOW = plain(`
   select id, run from enrollment where automation_id = $1 and state = any($2::text[]) and id > $3 order by id limit $4`);
+/** By each reason in its own order, as the index has it. */
 const HELD_BACK = plain(`
-  select e.id, e.run from enrollment_step s join enrollment e on e.id = s.enrollment_id
-  where s.state = 'waiting' and s.reason = 'marketing_paused' and s.enrollment_id > $1
-  order by s.enrollment_id limit $2`);
+  select e.id, e.run from unnest(array['marketing_paused', 'frequency_cap', 'quiet_hours']) as r(reason)
+  cross join lateral (
+    select s.enrollment_id from enrollment_step s
+    where s.state = 'waiting' and s.reason = r.reason and s.enrollment_id > $1 order by s.enrollment_id limit $2
+  ) s join enrollment e on e.id = s.enrollment_id
+  order by e.id limit $2`);
 
 async function wakePage(
   tx: Transaction,
@@ -230,7 +238,7 @@ export async function followAutomation(
   return wakePage(tx, now, await tx.query<Run>(TO_FOLLOW, [automationId, states, afterId, limit]), limit);
 }
 
-/** Wakes a page of those whose email waits for the kill switch. Returns as {@link followAutomation}. */
+/** Wakes a page of those whose email the account's settings hold back. Returns as {@link followAutomation}. */
 export async function wakeHeldBack(
   tx: Transaction,
   now: Date,

@@ -31,20 +31,22 @@ export interface EnrollmentStepView {
 
 const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 /** What waits in an automation that is paused, waits for a person: it is Suspended, whatever it waited for before. */
+export const SHOWN_STATE = `case when e.state = 'running' and a.state = 'paused' then 'suspended' else e.state end`;
+/** A send that was made and is held back before its first attempt says what for. */
 const SELECT = `
-  select e.id, e.automation_id as "automationId", e.version, e.prospect_id as "prospectId",
-    case when e.state = 'running' and a.state = 'paused' then 'suspended' else e.state end as state,
+  select e.id, e.automation_id as "automationId", e.version, e.prospect_id as "prospectId", ${SHOWN_STATE} as state,
     e.reason, e.position, e.run, e.entered_at as "enteredAt", e.finished_at as "finishedAt",
     coalesce((select jsonb_agg(jsonb_build_object('id', s.step_id,
         'state', case when s.state = 'waiting' and a.state = 'paused' then 'suspended' else s.state end,
-        'reason', s.reason, 'waitingUntil', ${TIME('s.waiting_until')},
-        'sendId', (select d.id from send d where d.enrollment_id = s.enrollment_id and d.step_id = s.step_id),
+        'reason', case when s.state = 'waiting' and d.state = 'held' then coalesce(d.held_reason, s.reason) else s.reason end,
+        'waitingUntil', ${TIME('s.waiting_until')}, 'sendId', d.id,
         'begunAt', ${TIME('s.begun_at')}, 'at', ${TIME('s.at')}) order by s.begun_at, s.at)
-      from enrollment_step s where s.enrollment_id = e.id), '[]') as steps
+      from enrollment_step s left join send d on d.enrollment_id = s.enrollment_id and d.step_id = s.step_id
+      where s.enrollment_id = e.id), '[]') as steps
   from enrollment e join automation a on a.id = e.automation_id`;
 const ONE = plain(`${SELECT} where e.id = $1`);
 const OF_AUTOMATION = plain(`
-  ${SELECT} where e.automation_id = $1 and ($2::text is null or e.state = $2) and ($3::uuid is null or e.id > $3)
+  ${SELECT} where e.automation_id = $1 and ($2::text is null or (e.state in ($2, 'running') and ${SHOWN_STATE} = $2)) and ($3::uuid is null or e.id > $3)
   order by e.id limit $4`);
 const OF_PROSPECT = plain(`${SELECT} where e.prospect_id = $1 order by e.id`);
 

@@ -6,7 +6,8 @@ import {
   type Step,
   type WaitFor,
 } from '../../domain/automation/definition.ts';
-import { heldBack } from '../../domain/automation/holding.ts';
+import { type HeldBack, heldBack } from '../../domain/automation/holding.ts';
+import { isTimeZone } from '../../domain/automation/localTime.ts';
 import { type Decision, nextStep, type Program } from '../../domain/automation/program.ts';
 import { endOfWait, nextRunTime } from '../../domain/automation/waiting.ts';
 import type { AutomationState, EnrollmentState, StepState } from '../../domain/automation/words.ts';
@@ -19,7 +20,7 @@ import { addListMembers, readList, removeListMembers } from './lists.ts';
 import { lockProspects, Restart } from './locks.ts';
 import { updateProspect } from './prospects.ts';
 import { cancelSendsOfEnrollment, createSend } from './sends.ts';
-import { readSettings } from './settings.ts';
+import { holdSettings, readSettings, type Settings } from './settings.ts';
 
 /** A step as its note now says: ids and codes, nothing personal. */
 export interface NotedStep {
@@ -68,6 +69,8 @@ const NOTE = prepared(
      set state = excluded.state, reason = excluded.reason, waiting_until = excluded.waiting_until, at = excluded.at
      where enrollment_step.state in ('waiting', 'suspended')`,
 );
+/** Whoever resumes it waits for this transaction, and then wakes whom it suspended. */
+const STILL_PAUSED = plain(`select 1 from automation where id = $1 and state = 'paused' for share`);
 const MOVE = prepared(
   'move_enrollment',
   `update enrollment set position = $2, state = $3, reason = $4, finished_at = $5 where id = $1`,
@@ -144,6 +147,8 @@ class Taking {
   readonly #definition: Definition;
   readonly #program: Program;
   readonly #origin: Origin;
+  /** The prospect's; `null` also where the runtime's IANA database does not have it (any more). */
+  readonly #timeZone: string | null;
 
   constructor(
     parts: AdvanceParts,
@@ -159,6 +164,7 @@ class Taking {
     this.#row = row;
     this.#definition = definition;
     this.#program = program;
+    this.#timeZone = row.time_zone !== null && isTimeZone(row.time_zone) ? row.time_zone : null;
     this.#origin = {
       way: 'automation',
       actor: `automation:${row.automation_id}`,
@@ -228,7 +234,7 @@ class Taking {
 
   async #wait(step: Step & WaitFor): Promise<Advance> {
     const begunAt = this.#row.begun_at ?? this.#now;
-    const timeZone = this.#row.time_zone ?? this.#definition.when.timeZone;
+    const timeZone = this.#timeZone ?? this.#definition.when.timeZone;
     const until = endOfWait(step, timeZone, begunAt.getTime());
     return until <= this.#now.getTime() ? this.#apply(step, null) : this.#holdBack(step, 'time', until);
   }
@@ -273,14 +279,14 @@ class Taking {
   }
 
   async #send(step: Step & { type: 'sendEmail' }): Promise<Advance> {
-    const { prospect_id: prospectId, automation_id: automationId, time_zone: timeZone } = this.#row;
+    const { prospect_id: prospectId, automation_id: automationId } = this.#row;
     const [email] = await this.#tx.query<{ kind: EmailKind }>(EMAIL_KIND, [step.emailId]);
     if (email === undefined) return this.#skip(step, 'no_email');
     const before = await this.#tx.query(SENT_BEFORE, [prospectId, step.id, automationId, this.#row.id]);
     // Somebody who was deleted and created again is a new prospect at an address that has its copy.
     if (before.length > 0) return this.#skip(step, 'duplicate');
     if (email.kind === 'marketing') {
-      const held = await this.#heldBack(prospectId, timeZone);
+      const held = await this.#heldBack(prospectId);
       if (held !== null) return this.#holdBack(step, held.reason, held.until);
     }
     const created = await createSend(
@@ -300,19 +306,24 @@ class Taking {
     return { kind: 'wait', until: null, reason: 'first_attempt' };
   }
 
-  async #heldBack(prospectId: string, timeZone: string | null) {
-    const limits = await readSettings(this.#tx);
+  async #heldBack(prospectId: string): Promise<HeldBack | null> {
+    const held = await this.#heldBackBy(await readSettings(this.#tx), prospectId);
+    return held === null ? null : this.#heldBackBy(await holdSettings(this.#tx), prospectId);
+  }
+
+  async #heldBackBy(limits: Settings, prospectId: string): Promise<HeldBack | null> {
     const sent =
       limits.frequencyCap === null
         ? []
         : await this.#tx.query<{ at: Date }>(MARKETING_SENT, [
             prospectId,
             new Date(this.#now.getTime() - limits.frequencyCap.days * 24 * 3600_000),
+            this.#now,
           ]);
     return heldBack(
       limits,
       sent.map(({ at }) => at.getTime()),
-      timeZone,
+      this.#timeZone,
       this.#now.getTime(),
     );
   }
@@ -342,6 +353,8 @@ class Taking {
   }
 
   async #suspend(position: string): Promise<Advance> {
+    // Resumed or stopped since it was read: nobody would wake it any more.
+    if ((await this.#tx.query(STILL_PAUSED, [this.#row.automation_id])).length === 0) return { kind: 'on' };
     if (this.#row.step_state !== 'applied' && this.#row.step_state !== 'skipped')
       await this.#note(position, 'suspended', 'automation_paused', null);
     await this.#tx.query(MOVE, [this.#row.id, position, 'suspended', null, null]);
@@ -389,19 +402,26 @@ const SENT_BEFORE = prepared(
      and coalesce(s.outcome, '') not in ('suppressed', 'cancelled')
    limit 1`,
 );
-/** Of the person: whoever was merged into the prospect, and whoever had its address before, is the same one. */
+/**
+ * Of the person: those merged into it, and whoever was at its address before. What has still to go out is counted as of
+ * now, however long it has been held back.
+ */
 const MARKETING_SENT = prepared(
   'marketing_sent',
   `with recursive person(id) as (
-     select $1::uuid union select p.id from prospect p join person on p.merged_into = person.id
+     select $1::uuid union select p.id from person r join prospect p on p.merged_into = r.id
+   ), sent as (
+     select s.id, s.kind, s.test, s.state, s.outcome, s.first_attempt_at, s.created_at
+       from person r join send s on s.prospect_id = r.id
+     union
+     select s.id, s.kind, s.test, s.state, s.outcome, s.first_attempt_at, s.created_at
+       from prospect p join send s on s.address_id = p.address_id where p.id = $1
+   ), counted as (
+     select case when state <> 'final' and first_attempt_at is null then $3::timestamptz
+       else coalesce(first_attempt_at, created_at) end as at
+     from sent where kind = 'marketing' and not test and coalesce(outcome, '') not in ('suppressed', 'cancelled')
    )
-   select coalesce(first_attempt_at, created_at) as at from send
-   where id in (
-       select s.id from person join send s on s.prospect_id = person.id
-       union select s.id from prospect p join send s on s.address_id = p.address_id where p.id = $1
-     )
-     and kind = 'marketing' and not test and coalesce(outcome, '') not in ('suppressed', 'cancelled')
-     and coalesce(first_attempt_at, created_at) > $2`,
+   select at from counted where at > $2`,
 );
 
 /** What a call to a webhook tells. */

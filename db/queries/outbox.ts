@@ -41,7 +41,7 @@ export type OutboxMessage =
   | { readonly type: 'followAutomation'; readonly automationId: string }
   /** Those inside of an automation go over to this version, page by page. */
   | { readonly type: 'moveEnrollments'; readonly automationId: string; readonly version: number }
-  /** Marketing email goes out again: who waited for that is woken, page by page. */
+  /** Marketing email goes out again, or is held back otherwise: who waited for that is woken, page by page. */
   | { readonly type: 'wakeHeldBack' }
   | { readonly type: 'startBroadcast'; readonly broadcastId: string; readonly run: number }
   /** Somebody paused, resumed or cancelled it. */

@@ -58,7 +58,7 @@ export async function mergeProspects(
   if (fields.length > 0) await rewriteProspects(tx, now, [filled]);
   await tx.query(JOIN_LISTS, [winnerId, loserId]);
   await cancelSendsOfProspects(tx, origin, now, [loserId], 'prospect_merged');
-  await mergeEnrollments(tx, now, winnerId, loserId);
+  await mergeEnrollments(tx, origin, now, winnerId, loserId);
   await removeProspects(tx, now, [loserId], winnerId);
   await addAuditEntries(tx, origin, now, [
     {

@@ -33,6 +33,7 @@ const CREATE = plain(`
   insert into setting (id, schedule_seconds, soft_bounce_limit, transactional_passes_opt_out, address_key_check, updated_at)
   values (1, $1, 5, false, $2, $3) on conflict (id) do nothing`);
 const LOCK = plain('select 1 from setting for no key update');
+const LOCK_SHARED = plain('select 1 from setting for share');
 const READ_KEY_CHECK = plain('select address_key_check from setting');
 const UPDATE = plain(`
   update setting set schedule_seconds = $1, soft_bounce_limit = $2, transactional_passes_opt_out = $3, complaint_sets_opt_out = $4,
@@ -81,6 +82,15 @@ export async function readSettings(on: Session): Promise<Settings> {
   };
 }
 
+/**
+ * The settings as they stay until this transaction is over: who waits because of them is found by the next change of them.
+ * After prospects.
+ */
+export async function holdSettings(tx: Transaction): Promise<Settings> {
+  await tx.query(LOCK_SHARED);
+  return readSettings(tx);
+}
+
 /** Changes settings; sends that were made before keep their schedule. */
 export async function changeSettings(
   tx: Transaction,
@@ -88,12 +98,12 @@ export async function changeSettings(
   now: Date,
   change: Partial<Settings>,
 ): Promise<Settings> {
+  // Ordered against every gate, as a suppression is: none opens once the switch is committed, and none holds a send back
+  // that would then miss its being taken back. Before the row, for which an enrollment may wait that a gate waits for.
+  if (change.marketingPaused !== undefined) await lockAllGates(tx);
   await tx.query(LOCK);
   const before = await readSettings(tx);
   const after = { ...before, ...change };
-  // Ordered against every gate, as a suppression is: none opens once the switch is committed, and none holds a send back
-  // that would then miss its being taken back.
-  if (before.marketingPaused !== after.marketingPaused) await lockAllGates(tx);
   await tx.query(UPDATE, [
     JSON.stringify(after.scheduleSeconds),
     after.softBounceLimit,
@@ -106,7 +116,11 @@ export async function changeSettings(
     toJson(after.quietHours),
     after.pauseMarketingOnAlert,
   ]);
-  if (before.marketingPaused && !after.marketingPaused) {
+  // Who is held back looks again, and may wait for something else then; nobody waits for a switch that is being set.
+  const otherwise =
+    toJson(before.frequencyCap) !== toJson(after.frequencyCap) ||
+    toJson(before.quietHours) !== toJson(after.quietHours);
+  if (otherwise || (before.marketingPaused && !after.marketingPaused)) {
     await addToOutbox(tx, now, [{ aggregate: 'setting', message: { type: 'wakeHeldBack' } }]);
   }
   await addAuditEntries(tx, origin, now, [{ action: 'setting.changed', before, after }]);

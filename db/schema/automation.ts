@@ -32,7 +32,7 @@ export const automation = pgTable(
     currentVersion: integer('current_version').notNull().default(0),
     /** Which run of its workflow enrolls: an id that was used is never used again. */
     run: integer('run').notNull().default(0),
-    /** The transaction that activated it: who matches is read only once all that began before are over. */
+    /** A transaction after its activation: who matches is read only once all that began before it are over. */
     activatedXid: bigint('activated_xid', { mode: 'number' }),
     /** From when on changed prospects are enrolled, too. */
     enrollsSince: at('enrolls_since'),

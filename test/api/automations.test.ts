@@ -1,5 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { plain } from '../../db/connection.ts';
+import { AddressHasher } from '../../db/queries/addresses.ts';
+import { Programs } from '../../db/queries/automations.ts';
+import { advance } from '../../db/queries/enrollments.ts';
+import { holdSend } from '../../db/queries/sends.ts';
 import { type Answer, startApi, type TestApi } from './support.ts';
 
 let api: TestApi;
@@ -265,6 +269,12 @@ describe('an automation', () => {
       state: 'suspended',
       steps: [{ state: 'suspended' }],
     });
+    // Counted and found by the state that is shown.
+    expect((await api.call('GET', `/automations/${body.id}`)).body.enrollments).toEqual({ suspended: 1 });
+    const found = async (state: string) =>
+      (await api.call('GET', `/automations/${body.id}/enrollments?state=${state}`)).body.items;
+    expect(await found('running')).toEqual([]);
+    expect(await found('suspended')).toMatchObject([{ id, state: 'suspended' }]);
     await put(`/automations/${body.id}/resume`);
     expect((await put(`/enrollments/${id}/put-back`)).status).toBe(409);
     expect((await put(`/enrollments/${id}/remove`)).body).toMatchObject({
@@ -281,6 +291,28 @@ describe('an automation', () => {
     await put(`/enrollments/${id}/remove`);
     await put(`/automations/${body.id}/stop`);
     expect((await put(`/enrollments/${id}/put-back`)).status).toBe(409);
+  });
+
+  test('says what an email waits for that was made and is held back before its first attempt', async () => {
+    const prospect = await newProspect();
+    const { body } = await define([{ id: 'mail', type: 'sendEmail', emailId }]);
+    await put(`/automations/${body.id}/activate`);
+    const id = await enroll(body.id, prospect, 'mail');
+    const hasher = new AddressHasher(new Uint8Array(32).fill(7));
+    const parts = { db: api.db, hasher, programs: new Programs(), messageIdDomain: 'heed.test' };
+    expect(await advance(parts, new Date(), id, 1)).toMatchObject({ next: { reason: 'first_attempt' } });
+    const step = async () => (await api.call('GET', `/enrollments/${id}`)).body.steps[0];
+    expect(await step()).toMatchObject({ state: 'waiting', reason: 'first_attempt' });
+    const { sendId } = await step();
+    await holdSend(api.db, {
+      sendId,
+      run: 1,
+      until: null,
+      reason: 'marketing_paused',
+      rule: 'marketing_paused',
+      now: new Date(),
+    });
+    expect(await step()).toMatchObject({ state: 'waiting', reason: 'marketing_paused', sendId });
   });
 
   test('has its webhook key renewed by an administrator, who sees it once', async () => {

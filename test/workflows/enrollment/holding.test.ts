@@ -90,6 +90,24 @@ it('the frequency cap counts what was sent to somebody who was merged into the p
   expect(world.sending.mail.tries.get(winner.address)).toBe(1);
 });
 
+it('a cap that is lifted, and quiet hours that are taken back, hold nobody any longer', async () => {
+  const at = await world.now();
+  await world.setting({ frequencyCap: { emails: 1, days: 365 } });
+  const { who } = await world.somebody();
+  const first = await world.enter(await mail(), { who });
+  expect(await world.result(first.enrollmentId)).toEqual({ state: 'done' });
+  const { enrollmentId } = await world.enter(await mail(), { who });
+  await world.shows(enrollmentId, 'mail: waiting (frequency_cap)');
+  await world.setting({
+    frequencyCap: null,
+    quietHours: { from: hourOf(at, -1), to: hourOf(at, 20), timeZone: 'UTC' },
+  });
+  await world.shows(enrollmentId, 'mail: waiting (quiet_hours)');
+  await world.setting({ quietHours: null });
+  await world.shows(enrollmentId, 'mail: applied (delivered)');
+  expect((await world.now()).getTime() - at.getTime()).toBeLessThan(3600_000);
+});
+
 it('quiet hours on the clock of the prospect', async () => {
   const at = await world.now();
   await world.setting({ quietHours: { from: hourOf(at, -1), to: hourOf(at, 2), timeZone: 'UTC' } });

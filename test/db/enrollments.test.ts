@@ -1,0 +1,331 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { plain, type Transaction } from '../../db/connection.ts';
+import { addAutomationVersion, changeState, Programs } from '../../db/queries/automations.ts';
+import { enrollChanged, enrollPage } from '../../db/queries/enrolling.ts';
+import { followAutomation, wakeHeldBack } from '../../db/queries/enrollmentChanges.ts';
+import { advance } from '../../db/queries/enrollments.ts';
+import { mergeProspects } from '../../db/queries/prospectMerge.ts';
+import { deleteProspect } from '../../db/queries/prospects.ts';
+import { changeSettings, type Settings } from '../../db/queries/settings.ts';
+import { createTestAccount, ORIGIN, type TestAccount, type TestProspect } from '../support/account.ts';
+import {
+  addressBegins,
+  definitionOf,
+  enrollmentsOf,
+  newAutomation,
+  shownSteps,
+  transition,
+} from '../support/automating.ts';
+
+/* What happens between two statements, and what is decided from rows alone: no workflow runs here. */
+
+const NO_ID = '00000000-0000-0000-0000-000000000000';
+const DAY_MS = 24 * 3600_000;
+
+let account: TestAccount;
+beforeAll(async () => {
+  account = await createTestAccount();
+});
+afterAll(() => account?.close());
+
+const programs = new Programs();
+let counter = 0;
+
+async function somebody(): Promise<{ prospect: TestProspect; who: object }> {
+  counter += 1;
+  const prospect = await account.prospect(`row${counter}.person@example.net`);
+  return { prospect, who: addressBegins(`row${counter}.`) };
+}
+
+/** A transaction that has done its work and commits when it is told. */
+async function open(work: (tx: Transaction) => Promise<unknown>): Promise<() => Promise<void>> {
+  const [done, told] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const over = account.db.transaction(async (tx) => {
+    await work(tx);
+    done.resolve();
+    await told.promise;
+  });
+  await Promise.race([done.promise, over]);
+  return async () => {
+    told.resolve();
+    await over;
+  };
+}
+
+/** Somebody waits for a lock in this database. */
+async function somebodyWaits(): Promise<void> {
+  for (;;) {
+    const rows = await account.db.query(
+      plain(`select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`),
+    );
+    if (rows.length > 0) return;
+    await delay(10);
+  }
+}
+
+async function enrollAll(id: string, run = 1) {
+  return enrollPage(account.db, programs, new Date(), { id, run }, null);
+}
+
+/** Takes the next step. */
+async function take(enrollmentId: string, now = new Date()) {
+  const parts = { db: account.db, hasher: account.hasher, programs, messageIdDomain: 'heed.test' };
+  return (await advance(parts, now, enrollmentId, 1)).next;
+}
+
+async function enter(steps: readonly object[], who: object): Promise<{ id: string; automationId: string }> {
+  const automationId = await newAutomation(account, steps, { who });
+  await transition(account, automationId, 'activate');
+  await enrollAll(automationId);
+  const [entered] = await enrollmentsOf(account, automationId);
+  return { id: entered!.id, automationId };
+}
+
+const rest = { id: 'rest', type: 'wait', seconds: 3600 };
+
+describe('who comes to match just as it changes is not forgotten', () => {
+  it('when it is activated: a change that began before the activation was committed is waited for', async () => {
+    const { prospect, who } = await somebody();
+    const company = { field: 'company', operator: 'equals', value: 'Late' };
+    const id = await newAutomation(account, [rest], {
+      who: { all: [who, company] },
+      when: { mode: 'continuous' },
+    });
+    const activate = await open((tx) => changeState(tx, ORIGIN, new Date(), id, 'activate'));
+    // It sees no running automation, so it tells nobody.
+    const change = await open((tx) =>
+      tx.query(plain(`update prospect set company = 'Late' where id = $1`), [prospect.id]),
+    );
+    await activate();
+    expect(await enrollAll(id)).toMatchObject({ kind: 'wait' });
+    await change();
+    expect(await enrollAll(id)).toMatchObject({ kind: 'page', enrolled: 1 });
+  });
+
+  it('when it gets a new version: nobody enters the old one any more', async () => {
+    const { prospect, who } = await somebody();
+    const when = { mode: 'continuous' };
+    const id = await newAutomation(account, [rest], {
+      who: { all: [who, { field: 'company', operator: 'equals', value: 'Late' }] },
+      when,
+    });
+    await transition(account, id, 'activate');
+    expect(await enrollAll(id)).toMatchObject({ kind: 'page', enrolled: 0 });
+    await account.db.query(plain(`update prospect set company = 'Late' where id = $1`), [prospect.id]);
+    const next = await definitionOf(account, [rest], { who: { all: [who] }, when });
+    const version = await open((tx) => addAutomationVersion(tx, ORIGIN, new Date(), id, next, true));
+    const changed = enrollChanged(account.db, programs, new Date(), [prospect.id]);
+    await Promise.race([changed, somebodyWaits()]);
+    await version();
+    await changed;
+    expect(await enrollmentsOf(account, id)).toEqual([]);
+    expect(await enrollAll(id, 2)).toMatchObject({ kind: 'page', enrolled: 1 });
+    expect(await enrollmentsOf(account, id)).toMatchObject([{ version: 2 }]);
+  });
+});
+
+describe('who comes to wait just as what it waits for comes to be is woken', () => {
+  /**
+   * Takes a step whose note waits while the change is made and followed, as far as it does not wait for the step.
+   *
+   * @returns whether the enrollment is woken, or waits for nothing
+   */
+  async function goesOn(
+    enrollmentId: string,
+    stepId: string,
+    change: () => Promise<unknown>,
+    follow: (tx: Transaction) => Promise<unknown>,
+  ): Promise<boolean> {
+    const inTheWay = await open((tx) =>
+      tx.query(
+        plain(`insert into enrollment_step (enrollment_id, step_id, state, begun_at, at)
+               values ($1, $2, 'waiting', now(), now())`),
+        [enrollmentId, stepId],
+      ),
+    );
+    const taken = take(enrollmentId);
+    await Promise.race([taken, somebodyWaits()]);
+    const woken = change().then(async () => {
+      await account.db.query(plain('delete from outbox'));
+      await account.db.transaction(follow);
+      const rows = await account.db.query(
+        plain(
+          `select 1 from outbox where message->>'type' = 'wakeEnrollment' and message->>'enrollmentId' = $1`,
+        ),
+        [enrollmentId],
+      );
+      return rows.length > 0;
+    });
+    await Promise.race([woken, delay(300)]);
+    await inTheWay();
+    const next = await taken;
+    return (await woken) || next.kind !== 'wait';
+  }
+
+  it('the automation is resumed', async () => {
+    const { who } = await somebody();
+    const { id, automationId } = await enter([rest], who);
+    await transition(account, automationId, 'pause');
+    const on = await goesOn(
+      id,
+      'rest',
+      () => transition(account, automationId, 'resume'),
+      (tx) => followAutomation(tx, new Date(), automationId, NO_ID, 10),
+    );
+    expect(on).toBe(true);
+  });
+
+  it.each([
+    ['the kill switch is taken back', { marketingPaused: true }, { marketingPaused: false }],
+    ['the cap is lifted', { frequencyCap: { emails: 1, days: 30 } }, { frequencyCap: null }],
+    [
+      'quiet hours are no more',
+      { quietHours: { from: '00:00', to: '00:00', timeZone: 'UTC' } },
+      { quietHours: null },
+    ],
+  ])('%s', async (_, before, after) => {
+    const { who, prospect } = await somebody();
+    await account.send(prospect);
+    const set = (change: Partial<Settings>) =>
+      account.db.transaction((tx) => changeSettings(tx, ORIGIN, new Date(), change));
+    await set(before);
+    const { id } = await enter([{ id: 'mail', type: 'sendEmail', emailId: await account.email() }], who);
+    const on = await goesOn(
+      id,
+      'mail',
+      () => set(after),
+      (tx) => wakeHeldBack(tx, new Date(), NO_ID, 10),
+    );
+    expect(on).toBe(true);
+  });
+});
+
+describe('the frequency cap', () => {
+  afterEach(async () => {
+    await account.db.transaction((tx) => changeSettings(tx, ORIGIN, new Date(), { frequencyCap: null }));
+  });
+  const capped = () =>
+    account.db.transaction((tx) =>
+      changeSettings(tx, ORIGIN, new Date(), { frequencyCap: { emails: 1, days: 7 } }),
+    );
+  const ago = (days: number) => new Date(Date.now() - days * DAY_MS);
+  const mail = async () => [{ id: 'mail', type: 'sendEmail', emailId: await account.email() }];
+  const heldBack = { kind: 'wait', reason: 'frequency_cap' };
+
+  async function delivered(prospect: TestProspect, at: Date): Promise<void> {
+    const { sendId } = await account.send(prospect, { now: at });
+    await account.db.query(
+      plain(`update send set state = 'final', outcome = 'delivered', first_attempt_at = $2 where id = $1`),
+      [sendId, at],
+    );
+  }
+
+  it('counts an email that has still to go out, however long it has been held back', async () => {
+    const { prospect, who } = await somebody();
+    const { sendId } = await account.send(prospect, { now: ago(8) });
+    await account.db.query(plain(`update send set state = 'held' where id = $1`), [sendId]);
+    await capped();
+    const { id } = await enter(await mail(), who);
+    expect(await take(id)).toMatchObject(heldBack);
+  });
+
+  it('counts one whose outcome is unknown, and none that was refused, cancelled or long ago', async () => {
+    await capped();
+    const [unknown, others] = [await somebody(), await somebody()];
+    await delivered(unknown.prospect, ago(1));
+    await account.db.query(plain(`update send set outcome = 'unknown' where prospect_id = $1`), [
+      unknown.prospect.id,
+    ]);
+    const first = await enter(await mail(), unknown.who);
+    expect(await take(first.id)).toMatchObject(heldBack);
+    await delivered(others.prospect, ago(8));
+    for (const outcome of ['suppressed', 'cancelled']) {
+      const { sendId } = await account.send(others.prospect);
+      await account.db.query(plain(`update send set state = 'final', outcome = $2 where id = $1`), [
+        sendId,
+        outcome,
+      ]);
+    }
+    const second = await enter(await mail(), others.who);
+    expect(await take(second.id)).toMatchObject({ kind: 'wait', reason: 'first_attempt' });
+  });
+
+  it('counts what a person got before being merged, also over two merges', async () => {
+    const [winner, between, loser] = [await somebody(), await somebody(), await somebody()];
+    await delivered(loser.prospect, ago(1));
+    const merge = (into: TestProspect, from: TestProspect) =>
+      account.db.transaction((tx) => mergeProspects(tx, ORIGIN, new Date(), into.id, from.id));
+    await merge(between.prospect, loser.prospect);
+    await merge(winner.prospect, between.prospect);
+    await capped();
+    const { id } = await enter(await mail(), winner.who);
+    expect(await take(id)).toMatchObject(heldBack);
+  });
+
+  it('counts what the address of somebody got who was deleted and created again', async () => {
+    const { prospect, who } = await somebody();
+    await delivered(prospect, ago(1));
+    await account.db.transaction((tx) => deleteProspect(tx, ORIGIN, new Date(), prospect.id, null));
+    await account.prospect(`row${counter}.person@example.net`);
+    await capped();
+    const { id } = await enter(await mail(), who);
+    expect(await take(id)).toMatchObject(heldBack);
+  });
+});
+
+it('a merge ends what the enrollment that does not continue would still send', async () => {
+  const [winner, loser] = [await somebody(), await somebody()];
+  const emailId = await account.email();
+  const { automationId } = await enter(
+    [
+      { id: 'if', type: 'if', criteria: loser.who, yes: [rest], no: [] },
+      { id: 'mail', type: 'sendEmail', emailId },
+    ],
+    { any: [winner.who, loser.who] },
+  );
+  const entered = await enrollmentsOf(account, automationId);
+  const of = ({ prospect }: { prospect: TestProspect }) =>
+    entered.find((row) => row.prospect_id === prospect.id)!.id;
+  const [behind, ahead] = [of(winner), of(loser)];
+  expect(await take(behind)).toEqual({ kind: 'on' });
+  expect(await take(behind)).toMatchObject({ reason: 'first_attempt' });
+  const now = new Date();
+  expect(await take(ahead, now)).toEqual({ kind: 'on' });
+  expect(await take(ahead, now)).toMatchObject({ reason: 'time' });
+  expect(await take(ahead, new Date(now.getTime() + DAY_MS))).toEqual({ kind: 'on' });
+  await account.db.transaction((tx) =>
+    mergeProspects(tx, ORIGIN, new Date(), winner.prospect.id, loser.prospect.id),
+  );
+  expect(await enrollmentsOf(account, automationId)).toMatchObject([
+    { id: expect.any(String), prospect_id: winner.prospect.id },
+    { id: expect.any(String), prospect_id: winner.prospect.id },
+  ]);
+  const sends = await account.db.query(
+    plain('select outcome from send where enrollment_id = any($1::uuid[])'),
+    [[behind, ahead]],
+  );
+  expect(sends).toEqual([{ outcome: 'cancelled' }]);
+  // The one that continues sends it, once.
+  expect(await take(ahead)).toMatchObject({ reason: 'first_attempt' });
+  expect(await shownSteps(account, ahead)).toContain('mail: waiting (first_attempt)');
+});
+
+it('a time zone that is none, or no more, is taken for none', async () => {
+  const { prospect, who } = await somebody();
+  await account.db.query(plain(`update prospect set time_zone = 'Mars/Base' where id = $1`), [prospect.id]);
+  await account.db.transaction((tx) =>
+    changeSettings(tx, ORIGIN, new Date(), {
+      quietHours: { from: '00:00', to: '00:00', timeZone: 'UTC' },
+    }),
+  );
+  const { id } = await enter(
+    [
+      { id: 'past', type: 'wait', until: { date: '2020-01-01', time: '09:00' } },
+      { id: 'mail', type: 'sendEmail', emailId: await account.email() },
+    ],
+    who,
+  );
+  expect(await take(id)).toEqual({ kind: 'on' });
+  expect(await take(id)).toMatchObject({ reason: 'quiet_hours' });
+});
