@@ -10,10 +10,12 @@ import {
   restartEnrollment,
   wakeHeldBack,
 } from '../db/queries/enrollmentChanges.ts';
-import type { OutboxMessage } from '../db/queries/outbox.ts';
+import { addToOutbox, automationAggregate, type OutboxMessage } from '../db/queries/outbox.ts';
 import { wakePausedSends } from '../db/queries/sends.ts';
 
 const PAGE = 500;
+/** Each of these is a transaction of its own. */
+const MOVE_PAGE = 100;
 const NO_ID = '00000000-0000-0000-0000-000000000000';
 const programs = new Programs();
 
@@ -58,12 +60,12 @@ export async function deliverToAutomations(
       await processes.wakeAutomation(message);
       return;
     case 'followAutomation':
-      return inPages((after) =>
+      return onePage(db, now, message, (after) =>
         db.transaction((tx) => followAutomation(tx, now, message.automationId, after, PAGE)),
       );
     case 'moveEnrollments':
-      return inPages((after) =>
-        moveEnrollments(db, programs, now, message.automationId, message.version, after, PAGE),
+      return onePage(db, now, message, (after) =>
+        moveEnrollments(db, programs, now, message.automationId, message.version, after, MOVE_PAGE),
       );
     case 'wakeHeldBack':
       for (const { id, run } of await readUnfinishedBroadcasts(db)) {
@@ -74,6 +76,22 @@ export async function deliverToAutomations(
     case 'prospectsChanged':
       return enrollChanged(db, programs, now, message.prospectIds);
   }
+}
+
+/**
+ * One page of what an automation's enrollments follow, and an entry for the rest behind all that waits by now: an
+ * automation with very many in it keeps nobody else waiting. A relay that dies in between does the page again.
+ */
+async function onePage(
+  db: Database,
+  now: Date,
+  message: Extract<AutomationMessage, { type: 'followAutomation' | 'moveEnrollments' }>,
+  page: (after: string) => Promise<string | null>,
+): Promise<void> {
+  const next = await page(message.after ?? NO_ID);
+  if (next === null) return;
+  const aggregate = automationAggregate(message.automationId);
+  await db.transaction((tx) => addToOutbox(tx, now, [{ aggregate, message: { ...message, after: next } }]));
 }
 
 async function inPages(page: (after: string) => Promise<string | null>): Promise<void> {

@@ -9,6 +9,7 @@ import {
   changeState,
   createAutomation,
   listAutomations,
+  lockAutomation,
   readAutomation,
   setWebhookSecret,
   type Transition,
@@ -278,12 +279,8 @@ export function automationRoutes({ db, temporal, now }: ApiDeps): Api {
   api.openapi(change, async (c) => {
     const { id } = c.req.valid('param');
     const { name, definition } = c.req.valid('json');
-    const given = definition === undefined ? null : await readDefinition(db, definition);
-    const changed = await db.transaction(async (tx) => {
-      const before = await readAutomation(tx, id);
-      if (before === null) return 'not_found' as const;
-      return changeDraft(tx, now(), id, name ?? before.name, given ?? before.definition);
-    });
+    const given = definition === undefined ? undefined : await readDefinition(db, definition);
+    const changed = await db.transaction((tx) => changeDraft(tx, now(), id, { name, definition: given }));
     if (changed === 'not_found') throw notFound('automation');
     if (changed === 'name_taken') throw nameTaken();
     if (changed === 'wrong_state') {
@@ -306,8 +303,12 @@ export function automationRoutes({ db, temporal, now }: ApiDeps): Api {
   for (const [transition, summary, description] of TRANSITIONS) {
     api.openapi(transitionOf(transition, summary, description), async (c) => {
       const { id } = c.req.valid('param');
-      if (transition === 'activate') await requireReady(db, (await current(id)).definition, '');
-      const changed = await db.transaction((tx) => changeState(tx, originOf(c), now(), id, transition));
+      const changed = await db.transaction(async (tx) => {
+        // As it is then: a change that comes at the same time is before or after.
+        const draft = transition === 'activate' ? await lockAutomation(tx, id) : null;
+        if (draft?.state === 'draft') await requireReady(tx, draft.definition, '');
+        return changeState(tx, originOf(c), now(), id, transition);
+      });
       if (changed === 'not_found') throw notFound('automation');
       if (changed === 'wrong_state') {
         throw new ApiProblem('conflict', `The automation is ${(await current(id)).state}.`);

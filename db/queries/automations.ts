@@ -111,17 +111,23 @@ export async function setWebhookSecret(on: Session, id: string, secret: string):
 
 export type Changed = 'done' | 'not_found' | 'name_taken' | 'wrong_state';
 
-/** Changes a draft. What has been activated is changed by a new version. */
+/** An automation as it stays until this transaction is over, but for what the transaction itself does. */
+export async function lockAutomation(tx: Transaction, id: string): Promise<Automation | null> {
+  await tx.query(LOCK, [id]);
+  return readAutomation(tx, id);
+}
+
+/** Changes a draft; what is not given stays. What has been activated is changed by a new version. */
 export async function changeDraft(
   tx: Transaction,
   now: Date,
   id: string,
-  name: string,
-  definition: Definition,
+  change: { readonly name?: string | undefined; readonly definition?: Definition | undefined },
 ): Promise<Changed> {
-  const [row] = await tx.query<{ state: AutomationState }>(LOCK, [id]);
-  if (row === undefined) return 'not_found';
-  if (row.state !== 'draft') return 'wrong_state';
+  const before = await lockAutomation(tx, id);
+  if (before === null) return 'not_found';
+  if (before.state !== 'draft') return 'wrong_state';
+  const { name = before.name, definition = before.definition } = change;
   if ((await tx.query(NAME_TAKEN, [name, id])).length > 0) return 'name_taken';
   await tx.query(CHANGE, [id, name, definition.when.mode, JSON.stringify(definition), now]);
   return 'done';

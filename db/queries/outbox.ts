@@ -38,9 +38,15 @@ export type OutboxMessage =
   | { readonly type: 'startAutomation'; readonly automationId: string; readonly run: number }
   | { readonly type: 'wakeAutomation'; readonly automationId: string; readonly run: number }
   /** The enrollments of an automation follow its new state, page by page. */
-  | { readonly type: 'followAutomation'; readonly automationId: string }
+  | { readonly type: 'followAutomation'; readonly automationId: string; readonly after?: string }
   /** Those inside of an automation go over to this version, page by page. */
-  | { readonly type: 'moveEnrollments'; readonly automationId: string; readonly version: number }
+  | {
+      readonly type: 'moveEnrollments';
+      readonly automationId: string;
+      readonly version: number;
+      /** The last one that an entry before this one came to. */
+      readonly after?: string;
+    }
   /** Marketing email goes out again, or is held back otherwise: who waited for that is woken, page by page. */
   | { readonly type: 'wakeHeldBack' }
   | { readonly type: 'startBroadcast'; readonly broadcastId: string; readonly run: number }

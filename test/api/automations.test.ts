@@ -4,6 +4,7 @@ import { AddressHasher } from '../../db/queries/addresses.ts';
 import { Programs } from '../../db/queries/automations.ts';
 import { advance } from '../../db/queries/enrollments.ts';
 import { holdSend } from '../../db/queries/sends.ts';
+import { until } from '../support/until.ts';
 import { type Answer, startApi, type TestApi } from './support.ts';
 
 let api: TestApi;
@@ -52,6 +53,16 @@ async function enroll(automation: string, prospect: string, position: string): P
 async function newProspect(fields: object = {}): Promise<string> {
   counter += 1;
   return (await api.call('POST', '/prospects', { email: `person${counter}@example.com`, ...fields })).body.id;
+}
+
+/** So many wait for a lock of this database. */
+async function waiting(count: number): Promise<void> {
+  await until(`${count} wait`, async () => {
+    const rows = await api.db.query(
+      plain(`select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`),
+    );
+    return rows.length === count;
+  });
 }
 
 describe('a definition', () => {
@@ -222,6 +233,35 @@ describe('an automation', () => {
     expect(listed.body.items.map(({ id }: { id: string }) => id)).toEqual([body.id]);
     const audit = await api.call('GET', '/audit?action=automation.stopped');
     expect(audit.body.items).toHaveLength(1);
+  });
+
+  test('two changes at the same time are both made, and what is activated is what was checked', async () => {
+    const { body } = await define(leave);
+    const path = `/automations/${body.id}`;
+    // Keeps all of them waiting, so that they begin with the same.
+    const [held, told] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const holding = api.db.transaction(async (tx) => {
+      await tx.query(plain('select 1 from automation where id = $1 for update'), [body.id]);
+      held.resolve();
+      await told.promise;
+    });
+    await held.promise;
+    const unready = [{ id: 'mail', type: 'sendEmail', emailId: NOBODY }];
+    const definition = { who: everybody, steps: unready, when };
+    const name = api.call('PATCH', path, { name: `Both ${counter}` });
+    await waiting(1);
+    const steps = api.call('PATCH', path, { definition });
+    await waiting(2);
+    const activated = api.call('POST', `${path}/activate`);
+    await waiting(3);
+    told.resolve();
+    await holding;
+    expect([(await name).status, (await steps).status, (await activated).status]).toEqual([200, 200, 422]);
+    expect((await api.call('GET', path)).body).toMatchObject({
+      name: `Both ${counter}`,
+      state: 'draft',
+      definition: { steps: unready },
+    });
   });
 
   test('previews who would enter, and who would be ignored, with reasons and examples', async () => {

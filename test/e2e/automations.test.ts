@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
 import { ensureAddresses } from '../../db/queries/addresses.ts';
+import { addAutomationVersion } from '../../db/queries/automations.ts';
 import { applyDeliveryEvent } from '../../db/queries/deliveryEvents.ts';
 import { countWaitingStarts } from '../../db/queries/outbox.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
@@ -22,6 +23,7 @@ import {
 } from '../support/account.ts';
 import {
   addressBegins,
+  definitionOf,
   enrollmentsOf,
   newAutomation,
   shownSteps,
@@ -380,6 +382,41 @@ it('by a merge that hands it an enrollment', async () => {
     winner.prospect.id,
   );
   await transition(account, other, 'stop');
+});
+
+it('while very many go over to another version', async () => {
+  const { prospect, these } = await newPerson();
+  const id = await running(all(these, company));
+  const who = { field: 'city', operator: 'equals', value: 'Nowhere' };
+  const steps = [{ id: 'rest', type: 'wait', seconds: 3600 }];
+  const many = await running(who, steps);
+  // Taken out, so that none of them has a workflow to be told.
+  await account.db.query(
+    plain(`with a as (
+             insert into address (id, hash, created_at)
+             select gen_random_uuid(), sha256(convert_to('many' || n, 'UTF8')), now() from generate_series(1, 2000) n returning id
+           ), p as (
+             insert into prospect (id, address_id, email, created_at, updated_at)
+             select gen_random_uuid(), id, 'many@example.net', now(), now() from a returning id
+           )
+           insert into enrollment (id, automation_id, version, prospect_id, state, position, entered_at, finished_at)
+           select gen_random_uuid(), $1, 1, id, 'removed', 'rest', now(), now() from p`),
+    [many],
+  );
+  const behind = async () => {
+    const [row] = await account.db.query<{ count: number }>(
+      plain('select count(*)::int as count from enrollment where automation_id = $1 and version = 1'),
+      [many],
+    );
+    return row!.count;
+  };
+  const definition = await definitionOf(account, steps, { who, when: { mode: 'continuous' } });
+  await account.db.transaction((tx) => addAutomationVersion(tx, ORIGIN, new Date(), many, definition, true));
+  await until('they begin to go over', async () => (await behind()) < 2000);
+  await expectEnrolled(id, () => changeProspect(prospect.id, { company: 'Come' }), prospect.id);
+  expect(await behind()).toBeGreaterThan(0);
+  await until('all have gone over', async () => (await behind()) === 0);
+  await transition(account, many, 'stop');
 });
 
 describe('and nobody twice', () => {
