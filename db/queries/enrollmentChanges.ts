@@ -154,7 +154,7 @@ export async function endEnrollmentsOfProspects(
 const OF_BOTH = plain(`
   select e.id, e.run, e.automation_id, e.prospect_id, e.state,
     (select count(*)::int from enrollment_step s where s.enrollment_id = e.id and s.state in ('applied', 'skipped')) as taken
-  from enrollment e where e.prospect_id = any($1::uuid[]) order by e.id`);
+  from enrollment e where e.prospect_id = any($1::uuid[]) and e.reason is distinct from 'merged' order by e.id`);
 const SUPERSEDE = plain(`
   update enrollment set state = case when state in ('running', 'suspended', 'removed') then 'ended' else state end, reason = 'merged',
     finished_at = coalesce(finished_at, $2) where id = $1`);
@@ -252,10 +252,11 @@ const TO_MOVE = plain(`
   select id from enrollment where automation_id = $1 and state in ('running', 'suspended', 'removed') and version < $2 and id > $3
   order by id limit $4`);
 const MOVE = plain('update enrollment set version = $2, position = $3 where id = $1');
-/** What waits at a step that is not theirs any more; a send that was made for it is its own matter. */
+/** What waits at a step that is not theirs any more; a send that was made for it, and not cancelled, is its own matter. */
 const LEAVE_BEHIND = plain(`
   update enrollment_step s set reason = 'moved', waiting_until = null, at = $3,
-    state = case when exists (select from send where enrollment_id = s.enrollment_id and step_id = s.step_id) then 'applied' else 'skipped' end
+    state = case when exists (select from send where enrollment_id = s.enrollment_id and step_id = s.step_id
+      and outcome is distinct from 'cancelled') then 'applied' else 'skipped' end
   where s.enrollment_id = $1 and s.state in ('waiting', 'suspended') and s.step_id is distinct from $2`);
 
 /** Moves a page of those inside to a version. Returns as {@link followAutomation}. */

@@ -3,7 +3,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { plain, type Transaction } from '../../db/connection.ts';
 import { addAutomationVersion, changeState, Programs } from '../../db/queries/automations.ts';
 import { enrollChanged, enrollPage } from '../../db/queries/enrolling.ts';
-import { followAutomation, wakeHeldBack } from '../../db/queries/enrollmentChanges.ts';
+import {
+  followAutomation,
+  moveEnrollments,
+  removeEnrollment,
+  wakeHeldBack,
+} from '../../db/queries/enrollmentChanges.ts';
 import { advance } from '../../db/queries/enrollments.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
 import { deleteProspect } from '../../db/queries/prospects.ts';
@@ -64,8 +69,17 @@ async function somebodyWaits(): Promise<void> {
   }
 }
 
-async function enrollAll(id: string, run = 1) {
+function enrollAll(id: string, run = 1) {
   return enrollPage(account.db, programs, new Date(), { id, run }, null);
+}
+
+/** Waits until whatever runs in the same cluster is over, too. */
+async function enrollSettled(id: string, run = 1) {
+  for (;;) {
+    const page = await enrollAll(id, run);
+    if (page.kind !== 'wait') return page;
+    await delay(20);
+  }
 }
 
 /** Takes the next step. */
@@ -77,7 +91,7 @@ async function take(enrollmentId: string, now = new Date()) {
 async function enter(steps: readonly object[], who: object): Promise<{ id: string; automationId: string }> {
   const automationId = await newAutomation(account, steps, { who });
   await transition(account, automationId, 'activate');
-  await enrollAll(automationId);
+  await enrollSettled(automationId);
   const [entered] = await enrollmentsOf(account, automationId);
   return { id: entered!.id, automationId };
 }
@@ -100,7 +114,7 @@ describe('who comes to match just as it changes is not forgotten', () => {
     await activate();
     expect(await enrollAll(id)).toMatchObject({ kind: 'wait' });
     await change();
-    expect(await enrollAll(id)).toMatchObject({ kind: 'page', enrolled: 1 });
+    expect(await enrollSettled(id)).toMatchObject({ kind: 'page', enrolled: 1 });
   });
 
   it('when it gets a new version: nobody enters the old one any more', async () => {
@@ -111,7 +125,7 @@ describe('who comes to match just as it changes is not forgotten', () => {
       when,
     });
     await transition(account, id, 'activate');
-    expect(await enrollAll(id)).toMatchObject({ kind: 'page', enrolled: 0 });
+    expect(await enrollSettled(id)).toMatchObject({ kind: 'page', enrolled: 0 });
     await account.db.query(plain(`update prospect set company = 'Late' where id = $1`), [prospect.id]);
     const next = await definitionOf(account, [rest], { who: { all: [who] }, when });
     const version = await open((tx) => addAutomationVersion(tx, ORIGIN, new Date(), id, next, true));
@@ -120,7 +134,7 @@ describe('who comes to match just as it changes is not forgotten', () => {
     await version();
     await changed;
     expect(await enrollmentsOf(account, id)).toEqual([]);
-    expect(await enrollAll(id, 2)).toMatchObject({ kind: 'page', enrolled: 1 });
+    expect(await enrollSettled(id, 2)).toMatchObject({ kind: 'page', enrolled: 1 });
     expect(await enrollmentsOf(account, id)).toMatchObject([{ version: 2 }]);
   });
 });
@@ -309,6 +323,65 @@ it('a merge ends what the enrollment that does not continue would still send', a
   // The one that continues sends it, once.
   expect(await take(ahead)).toMatchObject({ reason: 'first_attempt' });
   expect(await shownSteps(account, ahead)).toContain('mail: waiting (first_attempt)');
+});
+
+it('a second merge ends nobody whom the first one let continue', async () => {
+  const [winner, loser, later] = [await somebody(), await somebody(), await somebody()];
+  const { automationId } = await enter(
+    [
+      { id: 'if', type: 'if', criteria: loser.who, yes: [rest], no: [] },
+      { ...rest, id: 'more' },
+    ],
+    { any: [winner.who, loser.who] },
+  );
+  const ahead = (await enrollmentsOf(account, automationId)).find(
+    (row) => row.prospect_id === loser.prospect.id,
+  )!.id;
+  expect(await take(ahead)).toEqual({ kind: 'on' });
+  for (const { prospect } of [loser, later]) {
+    await account.db.transaction((tx) =>
+      mergeProspects(tx, ORIGIN, new Date(), winner.prospect.id, prospect.id),
+    );
+    const rows = await enrollmentsOf(account, automationId);
+    expect(rows.find(({ id }) => id === ahead)).toMatchObject({
+      state: 'running',
+      reason: null,
+      prospect_id: winner.prospect.id,
+    });
+  }
+});
+
+it('a step that is left by a move is Skipped where its email never went out, and Applied where it goes on', async () => {
+  const { who } = await somebody();
+  const { id, automationId } = await enter(
+    [{ id: 'mail', type: 'sendEmail', emailId: await account.email() }, rest],
+    who,
+  );
+  expect(await take(id)).toMatchObject({ reason: 'first_attempt' });
+  const move = async (version: number) => {
+    const definition = await definitionOf(account, [rest], { who });
+    const added = await account.db.transaction((tx) =>
+      addAutomationVersion(tx, ORIGIN, new Date(), automationId, definition, true),
+    );
+    expect(added).toBe(version);
+    await moveEnrollments(account.db, programs, new Date(), automationId, version, NO_ID, 10);
+  };
+  await account.db.transaction((tx) => removeEnrollment(tx, ORIGIN, new Date(), id));
+  await move(2);
+  expect(await shownSteps(account, id)).toEqual(['mail: skipped (moved)']);
+
+  const other = await somebody();
+  const on = await enter(
+    [{ id: 'mail', type: 'sendEmail', emailId: await account.email() }, rest],
+    other.who,
+  );
+  expect(await take(on.id)).toMatchObject({ reason: 'first_attempt' });
+  const definition = await definitionOf(account, [rest], { who: other.who });
+  await account.db.transaction((tx) =>
+    addAutomationVersion(tx, ORIGIN, new Date(), on.automationId, definition, true),
+  );
+  await moveEnrollments(account.db, programs, new Date(), on.automationId, 2, NO_ID, 10);
+  expect(await shownSteps(account, on.id)).toEqual(['mail: applied (moved)']);
 });
 
 it('a time zone that is none, or no more, is taken for none', async () => {
