@@ -307,6 +307,8 @@ export async function cancelSends(
   );
 }
 
+/** Why a send was cancelled whose enrollment was taken out or ended. */
+const ENROLLMENT_REMOVED = 'enrollment_removed';
 const UNFINISHED_OF_ENROLLMENT = plain(`select id from send where enrollment_id = $1 and state <> 'final'`);
 
 /** Cancels all that is unfinished of an enrollment, whose prospect's lock the caller holds. */
@@ -322,16 +324,18 @@ export async function cancelSendsOfEnrollment(
     origin,
     now,
     rows.map((row) => row.id),
-    'enrollment_removed',
+    ENROLLMENT_REMOVED,
   );
 }
 
-const NEVER_TRIED_OF_STEP = plain(`
+/** With an attempt where that was broken off or came to nothing before the enrollment was told. */
+const NEVER_SENT_OF_STEP = plain(`
   select id, recipient_domain from send
-  where enrollment_id = $1 and step_id = $2 and outcome = 'cancelled' and attempt_count = 0`);
+  where enrollment_id = $1 and step_id = $2 and outcome = 'cancelled'
+    and (attempt_count = 0 or outcome_reason = '${ENROLLMENT_REMOVED}')`);
 
 /**
- * Sends what a step's send would have been, had it not been cancelled before its first attempt. The caller holds the
+ * Sends what a step's send would have been, had it not been cancelled before it was sent. The caller holds the
  * lock of the enrollment's prospect.
  */
 export async function reviveSendOfStep(
@@ -340,7 +344,7 @@ export async function reviveSendOfStep(
   enrollmentId: string,
   stepId: string,
 ): Promise<void> {
-  const [send] = await tx.query<{ id: string; recipient_domain: string }>(NEVER_TRIED_OF_STEP, [
+  const [send] = await tx.query<{ id: string; recipient_domain: string }>(NEVER_SENT_OF_STEP, [
     enrollmentId,
     stepId,
   ]);

@@ -6,10 +6,12 @@ import { enrollChanged, enrollPage } from '../../db/queries/enrolling.ts';
 import {
   followAutomation,
   moveEnrollments,
+  putEnrollmentBack,
   removeEnrollment,
   wakeHeldBack,
 } from '../../db/queries/enrollmentChanges.ts';
 import { advance } from '../../db/queries/enrollments.ts';
+import { type GateRequest, gate } from '../../db/queries/gate.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
 import { deleteProspect } from '../../db/queries/prospects.ts';
 import { changeSettings, type Settings } from '../../db/queries/settings.ts';
@@ -382,6 +384,38 @@ it('a step that is left by a move is Skipped where its email never went out, and
   );
   await moveEnrollments(account.db, programs, new Date(), on.automationId, 2, NO_ID, 10);
   expect(await shownSteps(account, on.id)).toEqual(['mail: applied (moved)']);
+});
+
+it('who is put back gets the email whose only attempt was broken off before anything was sent', async () => {
+  const { prospect, who } = await somebody();
+  const { id } = await enter([{ id: 'mail', type: 'sendEmail', emailId: await account.email() }], who);
+  expect(await take(id)).toMatchObject({ reason: 'first_attempt' });
+  const sendOf = async () => {
+    const [send] = await account.db.query<{ id: string; state: string; run: number }>(
+      plain('select id, state, run, attempt_count from send where enrollment_id = $1'),
+      [id],
+    );
+    return send!;
+  };
+  const asked: GateRequest = {
+    sendId: (await sendOf()).id,
+    run: 1,
+    prospectId: prospect.id,
+    addressId: prospect.addressId,
+    recipientDomain: 'example.net',
+    trigger: 'schedule',
+    now: new Date(),
+  };
+  const paused = (marketingPaused: boolean) =>
+    account.db.transaction((tx) => changeSettings(tx, ORIGIN, new Date(), { marketingPaused }));
+  expect(await gate(account.db, asked)).toMatchObject({ kind: 'open' });
+  await paused(true);
+  expect(await gate(account.db, asked)).toEqual({ kind: 'held' });
+  await paused(false);
+  await account.db.transaction((tx) => removeEnrollment(tx, ORIGIN, new Date(), id));
+  expect(await sendOf()).toMatchObject({ state: 'final' });
+  await account.db.transaction((tx) => putEnrollmentBack(tx, ORIGIN, new Date(), id));
+  expect(await sendOf()).toMatchObject({ state: 'queued', run: 2, attempt_count: 1 });
 });
 
 it('a time zone that is none, or no more, is taken for none', async () => {
