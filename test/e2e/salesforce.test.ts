@@ -14,6 +14,7 @@ import {
   startSalesforceSimulator,
 } from '../../tools/salesforce-simulator/simulator.ts';
 import { createTestAccount, ORIGIN, type TestAccount, type TestProspect } from '../support/account.ts';
+import { addressBegins, enrollmentsOf, newAutomation, transition } from '../support/automating.ts';
 import type { HeedProcess } from '../support/childProcess.ts';
 import { freePort } from '../support/freePort.ts';
 import { connectToTemporal, type RealTemporal } from '../support/realTemporal.ts';
@@ -99,6 +100,33 @@ describe('the sync as it runs', () => {
     expect(full.spec.calendars).toMatchObject([
       { hour: [{ start: 2, end: 2, step: 1 }], minute: [{ start: 30, end: 30, step: 1 }] },
     ]);
+  });
+
+  it('enrolls who comes to match an automation by what was read', async () => {
+    const { db } = account;
+    const { id } = await account.prospect('grace@example.com');
+    const optedOut = { field: 'emailOptOut', operator: 'equals', value: true };
+    const automationId = await newAutomation(account, [{ id: 'leave', type: 'leave' }], {
+      who: { all: [addressBegins('grace@'), optedOut] },
+      when: { mode: 'continuous' },
+    });
+    await transition(account, automationId, 'activate');
+    await until('it has looked at everybody', async () => {
+      const [row] = await db.query(plain('select enrolled_at from automation where id = $1'), [automationId]);
+      return row!.enrolled_at !== null;
+    });
+    expect(await enrollmentsOf(account, automationId)).toEqual([]);
+    simulator.org.create('Lead', {
+      LastName: 'Hopper',
+      Company: 'Example',
+      Email: 'grace@example.com',
+      HasOptedOutOfEmail: true,
+    });
+    const entered = await until('somebody is enrolled', async () => {
+      const rows = await enrollmentsOf(account, automationId);
+      return rows.length > 0 && rows;
+    });
+    expect(entered).toMatchObject([{ prospect_id: id }]);
   });
 
   it('I7: what was committed is pushed though the worker is killed on the way', async () => {
