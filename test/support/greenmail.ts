@@ -11,7 +11,7 @@ import { freePort } from './freePort.ts';
 const VERSION = '2.1.8';
 const JAR = `greenmail-standalone-${VERSION}.jar`;
 const COPY_GOAL = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy';
-const START_MILLISECONDS = 60_000;
+const START_MILLISECONDS = 180_000;
 
 /** A message as GreenMail's own API shows it. */
 interface GreenMailMessage {

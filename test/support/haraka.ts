@@ -103,7 +103,7 @@ export async function startHaraka(
     rmSync(folder, { recursive: true, force: true });
   }
   try {
-    await until('Haraka greets', async () => ended || (await greets(port)), 60_000);
+    await until('Haraka greets', async () => ended || (await greets(port)), 180_000);
     if (ended) throw new Error('it ended');
   } catch (error) {
     await stop();
@@ -115,7 +115,7 @@ export async function startHaraka(
 async function greets(port: number): Promise<boolean> {
   const socket = connect(port, '127.0.0.1');
   try {
-    const [greeting] = (await once(socket, 'data', { signal: AbortSignal.timeout(5_000) })) as [Buffer];
+    const [greeting] = (await once(socket, 'data', { signal: AbortSignal.timeout(20_000) })) as [Buffer];
     return greeting.toString().startsWith('220');
   } finally {
     socket.destroy();
