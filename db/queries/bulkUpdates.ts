@@ -86,10 +86,11 @@ export async function createUndo(
   id: string,
   request: BulkUpdateRequest,
 ): Promise<CreatedUndo> {
-  const existing = await findByKey(tx, request);
-  if (existing !== null) return existing;
   const [undone] = await tx.query<{ state: BulkUpdateState; field: string }>(LOCK, [id]);
   if (undone === undefined) return { kind: 'not_found' };
+  // Only now: where the same request comes twice at once, the other one has committed.
+  const existing = await findByKey(tx, request);
+  if (existing !== null) return existing;
   if (!isOver(undone.state)) return { kind: 'not_over' };
   const [by] = await tx.query<{ id: string }>(UNDO_OF, [id]);
   if (by !== undefined) return { kind: 'undone', by: by.id };
