@@ -3,9 +3,8 @@ import type { BulkUpdateState } from '../../domain/bulkUpdate/words.ts';
 import type { Origin, StandardField } from '../../domain/words.ts';
 import { type Database, plain, type Transaction } from '../connection.ts';
 import { addAuditEntries } from './audit.ts';
-import { type JudgedRow, judgingSql, type RowsOf } from './bulkUpdateRows.ts';
+import { type JudgedRow, judgingSql, type RowsOf, reasonOf } from './bulkUpdateRows.ts';
 import { endBulkUpdate } from './bulkUpdates.ts';
-import { FLAG_REASONS } from './flags.ts';
 import { lockAddressesWithProspects, lockProspects, Restart } from './locks.ts';
 import { standardColumn } from './prospectRows.ts';
 import { addSuppressionsLocked, removeSuppressionsLocked } from './suppressions.ts';
@@ -47,8 +46,9 @@ const PAGE = plain(
 );
 const ADDRESSES = plain('select address_id as id from prospect where id = any($1::uuid[])');
 const ADD_ROWS = plain(`
-  insert into bulk_update_row (bulk_update_id, prospect_id, outcome, refusal, before, after, at)
-  select $1, r.*, $2 from unnest($3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[]) r`);
+  insert into bulk_update_row (bulk_update_id, prospect_id, outcome, refusal, before, after, address_id, way, note, at)
+  select $1, r.*, $2
+  from unnest($3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::uuid[], $9::text[], $10::text[]) r`);
 const ADVANCE = plain(`
   update bulk_update set state = 'running', next_page = next_page + 1, changed = changed + $2, already_so = already_so + $3,
     refused = refused + $4 where id = $1`);
@@ -132,10 +132,6 @@ async function lockRows(tx: Transaction, job: Job, ids: readonly string[]): Prom
   );
 }
 
-function reasonOf(field: string) {
-  return FLAG_REASONS.find(([flag]) => flag === field)?.[1];
-}
-
 async function writeRows(
   tx: Transaction,
   now: Date,
@@ -151,6 +147,8 @@ async function writeRows(
   const changed = rows.filter((row) => row.verdict === 'changed');
   const alreadySo = rows.filter((row) => row.verdict === 'already_so').length;
   const refused = rows.length - changed.length - alreadySo;
+  const ofChanged = <Value>(value: (row: JudgedRow) => Value) =>
+    rows.map((row) => (row.verdict === 'changed' ? value(row) : null));
   // Issued together they share round trips; the connection runs them in this order.
   await Promise.all([
     change(tx, origin, now, job.field, changed),
@@ -160,8 +158,11 @@ async function writeRows(
       rows.map((row) => row.id),
       rows.map(outcomeOf),
       rows.map(({ verdict }) => (verdict === 'changed' || verdict === 'already_so' ? null : verdict)),
-      rows.map((row) => (row.verdict === 'changed' ? toJson(row.before) : null)),
-      rows.map((row) => (row.verdict === 'changed' ? toJson(row.after) : null)),
+      ofChanged((row) => toJson(row.before)),
+      ofChanged((row) => toJson(row.after)),
+      ofChanged((row) => (reasonOf(job.field) === 'bounced' ? row.addressId : null)),
+      ofChanged((row) => row.way),
+      ofChanged((row) => row.note),
     ]),
     tx.query(ADVANCE, [id, changed.length, alreadySo, refused]),
   ]);
@@ -189,7 +190,10 @@ async function change(
   const entries = (value: boolean) =>
     rows
       .filter((row) => row.after === value)
-      .map(({ addressId }) => ({ addressId, reason, note: origin.reason }));
+      // An undo gives back whose word it was, too.
+      .map(({ addressId, way, note }) =>
+        value && way !== null ? { addressId, reason, way, note } : { addressId, reason, note: origin.reason },
+      );
   const [yes, no] = [entries(true), entries(false)];
   if (yes.length > 0) await addSuppressionsLocked(tx, origin, now, yes);
   if (no.length > 0) await removeSuppressionsLocked(tx, origin, now, no);

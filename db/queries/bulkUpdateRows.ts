@@ -2,7 +2,7 @@ import type { FieldValue } from '../../domain/automation/definition.ts';
 import { isFlag } from '../../domain/automation/definition.ts';
 import type { Refusal, RowOutcome } from '../../domain/bulkUpdate/words.ts';
 import type { Criteria } from '../../domain/criteria/criteria.ts';
-import { OWN_WAYS, type StandardField } from '../../domain/words.ts';
+import { OWN_WAYS, type StandardField, type SuppressionReason, type Way } from '../../domain/words.ts';
 import { plain, type Session } from '../connection.ts';
 import type { BulkUpdate } from './bulkUpdates.ts';
 import { readDynamicLists } from './criteria.ts';
@@ -22,6 +22,9 @@ export interface JudgedRow {
   readonly addressId: string;
   readonly before: FieldValue;
   readonly after: FieldValue;
+  /** Of a flag, whose word the entry is that is taken off or given back, and its note; `null` where there is none. */
+  readonly way: Way | null;
+  readonly note: string | null;
   readonly verdict: Verdict;
 }
 
@@ -59,6 +62,7 @@ function matchingSql(
   const sql = criteriaSql(criteria, lists, now, ids === null ? 'everybody' : 'few');
   const values = [...sql.values];
   const before = current(field, values);
+  const reason = reasonOf(field);
   const after = `$${values.push(value === null ? null : JSON.stringify(value))}::jsonb`;
   const cases = [
     ...(ids === null
@@ -69,39 +73,56 @@ function matchingSql(
         ]),
     `when ${before} is not distinct from ${after} then 'already_so'`,
     ...(field === 'emailOptOut' && value === false
-      ? [`when ${held('opt_out', `x.way = any($${values.push(OWN_WAYS)})`)} then 'own_opt_out'`]
+      ? [`when held.way = any($${values.push(OWN_WAYS)}) then 'own_opt_out'`]
       : []),
   ];
+  const word = reason !== undefined && value === false ? HELD : NOBODYS;
   const which =
     ids === null ? `p.deleted_at is null and ${sql.where}` : `p.id = any($${values.push(ids)}::uuid[])`;
-  return { text: `${select(before, after, cases)} from ${sql.from} where ${which}`, values };
+  return {
+    text: `${select(before, after, word, cases)} from ${sql.from}${entryOf(reason)} where ${which}`,
+    values,
+  };
 }
 
 /** The rows that a bulk update changed, where they are still as it left them. */
 function undoSql({ field, undoes }: RowsOf, ids: readonly string[] | null): JudgingSql {
   const values: unknown[] = [undoes];
   const before = current(field, values);
-  const reason = FLAG_REASONS.find(([flag]) => flag === field)?.[1];
+  const reason = reasonOf(field);
   const cases = [
     `when p.deleted_at is not null then 'gone'`,
     `when ${before} is not distinct from r.before then 'already_so'`,
     `when ${before} is distinct from r.after then 'changed_since'`,
-    // Somebody else said the same meanwhile: the entry is theirs now.
-    ...(reason === 'opt_out'
-      ? [`when ${held(reason, `x.way = any($${values.push(OWN_WAYS)})`)} then 'own_opt_out'`]
-      : []),
-    ...(reason === undefined ? [] : [`when ${held(reason, `x.way <> 'bulk_update'`)} then 'changed_since'`]),
+    ...(reason === 'opt_out' ? [`when held.way = any($${values.push(OWN_WAYS)}) then 'own_opt_out'`] : []),
+    // Somebody else said the same meanwhile: the entry is theirs now. And what is of an address stays with it.
+    ...(reason === undefined
+      ? []
+      : [
+          `when held.id is not null and ${AS_LEFT} is not true or p.address_id <> r.address_id then 'changed_since'`,
+        ]),
   ];
+  const word = reason === undefined ? NOBODYS : GIVEN_BACK_OR_HELD;
   const some = ids === null ? '' : ` and r.prospect_id = any($${values.push(ids)}::uuid[])`;
   return {
-    text: `${select(before, 'r.before', cases)} from bulk_update_row r join prospect p on p.id = r.prospect_id
+    text: `${select(before, 'r.before', word, cases)}
+      from bulk_update_row r join prospect p on p.id = r.prospect_id${entryOf(reason)}
       where r.bulk_update_id = $1 and r.outcome = 'changed'${some}`,
     values,
   };
 }
 
-function select(before: string, after: string, cases: readonly string[]): string {
-  return `select p.id, p.address_id as "addressId", ${before} as before, ${after} as after,
+/** Whose word an entry is, and its note: nobody's, of the one that holds, or of the one that an undo gives back. */
+const NOBODYS = 'null::text as way, null::text as note';
+const HELD = 'held.way, held.note';
+const GIVEN_BACK_OR_HELD = `case when r.before = 'true' then r.way else held.way end as way,
+  case when r.before = 'true' then r.note else held.note end as note`;
+/** The entry is the one that the bulk update wrote by itself, or gave back to somebody. */
+const AS_LEFT = `case when r.way is null then held.way = 'bulk_update' and starts_with(held.note, 'bulkUpdate:' || r.bulk_update_id)
+  else held.way = r.way and held.note is not distinct from r.note end`;
+
+function select(before: string, after: string, word: string, cases: readonly string[]): string {
+  return `select p.id, p.address_id as "addressId", ${before} as before, ${after} as after, ${word},
     case ${cases.join(' ')} else 'changed' end as verdict`;
 }
 
@@ -113,9 +134,16 @@ function current(field: string, values: unknown[]): string {
   return `to_jsonb(p.${standardColumn(field as StandardField)})`;
 }
 
-/** Whether the address is suppressed everywhere for this reason, by an entry of this kind. */
-function held(reason: string, kind: string): string {
-  return `exists (select from suppression x where x.address_id = p.address_id and x.reason = '${reason}' and x.list_id is null and ${kind})`;
+/** Joins the entry by which the address is suppressed everywhere for the reason that goes with the flag. */
+function entryOf(reason: SuppressionReason | undefined): string {
+  return reason === undefined
+    ? ''
+    : ` left join suppression held on held.address_id = p.address_id and held.reason = '${reason}' and held.list_id is null`;
+}
+
+/** The reason that goes with a flag; `undefined` for any other field. */
+export function reasonOf(field: string): SuppressionReason | undefined {
+  return FLAG_REASONS.find(([flag]) => flag === field)?.[1];
 }
 
 /** How many rows, and some of them. */

@@ -38,7 +38,7 @@ const ERASE_ADDRESSES = plain(
   'update address set email = null, domain = null, erased_at = $2 where id = any($1::uuid[])',
 );
 const ERASE_VALUES = plain(`
-  update bulk_update_row set before = null, after = null where prospect_id = any($1::uuid[]) and outcome = 'changed'`);
+  update bulk_update_row set before = null, after = null, note = null where prospect_id = any($1::uuid[]) and outcome = 'changed'`);
 const ERASE_NOTES = plain('update suppression set note = null where address_id = any($1::uuid[])');
 // By address in two halves, each with an index of its own.
 const SENDS = `

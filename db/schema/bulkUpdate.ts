@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm';
 import { index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core';
 import { BULK_UPDATE_STATES, REFUSALS, ROW_OUTCOMES } from '../../domain/bulkUpdate/words.ts';
 import type { Criteria } from '../../domain/criteria/criteria.ts';
+import { WAYS } from '../../domain/words.ts';
 import { at, bytea } from './people.ts';
 
 /** A one-time change of a field of everybody who matches, and how far it is. */
@@ -75,6 +76,11 @@ export const bulkUpdateRow = pgTable(
     refusal: text('refusal', { enum: REFUSALS }),
     before: jsonb('before'),
     after: jsonb('after'),
+    /** Whose Bounced was changed: it belongs to the address, and is given back to no other. */
+    addressId: uuid('address_id'),
+    /** Of a flag, whose word the entry was that was taken off or given back, and its note; `null` where it is its own. */
+    way: text('way', { enum: WAYS }),
+    note: text('note'),
     at: at('at').notNull(),
   },
   (t) => [

@@ -33,6 +33,7 @@ import {
 } from '../support/account.ts';
 import { newAutomation, transition } from '../support/automating.ts';
 import { carryOut, newBulkUpdate, newUndo, shownRows } from '../support/bulkUpdating.ts';
+import { until } from '../support/until.ts';
 
 const NOW = new Date('2026-03-02T10:00:00Z');
 const later = (seconds: number) => new Date(NOW.getTime() + seconds * 1000);
@@ -78,6 +79,17 @@ async function suppressionsOf(prospect: TestProspect): Promise<string[]> {
     [prospect.addressId],
   );
   return rows.map(({ reason, way }) => `${reason} by ${way}`);
+}
+
+/** Whose word the opt-out of everything is. */
+async function entryOf(prospect: TestProspect): Promise<Record<string, unknown> | undefined> {
+  const [entry] = await account.db.query(
+    plain(
+      `select way, note from suppression where address_id = $1 and list_id is null and reason = 'opt_out'`,
+    ),
+    [prospect.addressId],
+  );
+  return entry;
 }
 
 async function audited(prospect: TestProspect): Promise<Record<string, unknown>[]> {
@@ -470,6 +482,92 @@ describe('undoing', () => {
     expect(await prospectRow(of('bea'))).toMatchObject({ bounced: true });
   });
 
+  it('I4: gives Bounced back to the address that it was taken off, and not to the one that the person has now', async () => {
+    const { criteria, of, domain } = await people('ann', 'bea');
+    for (const name of ['ann', 'bea']) await flag(of(name), { bounced: true }, 'bounce');
+    const id = await newBulkUpdate(account, { criteria, field: 'bounced', value: false });
+    await carryOut(account, id);
+    const address = parsed(`new@${domain}`);
+    await account.db.transaction((tx) =>
+      updateProspect(tx, account.hasher, ORIGIN, NOW, of('bea').id, null, { address }),
+    );
+    const undo = await newUndo(account, id);
+    await carryOut(account, undo);
+    expect(await shownRows(account, undo)).toEqual(['ann: false -> true', 'new: refused (changed_since)']);
+    expect(await prospectRow(of('bea'))).toMatchObject({ bounced: false });
+  });
+
+  it('gives an opt-out back as the word of who had said it, so that no other undo takes it back', async () => {
+    const { criteria, of } = await people('ann', 'bea');
+    const law = await newBulkUpdate(account, { criteria, field: 'emailOptOut', value: true });
+    await carryOut(account, law);
+    await account.db.transaction((tx) =>
+      setFlags(tx, { way: 'api', actor: 'phone', reason: 'asked on the phone' }, NOW, of('ann').id, {
+        emailOptOut: true,
+      }),
+    );
+    const slip = await newBulkUpdate(account, { criteria, field: 'emailOptOut', value: false });
+    expect(await carryOut(account, slip)).toMatchObject({ changed: 2 });
+    const mended = await newUndo(account, slip);
+    await carryOut(account, mended);
+    expect(await entryOf(of('ann'))).toEqual({ way: 'api', note: 'asked on the phone' });
+    expect(await entryOf(of('bea'))).toEqual({
+      way: 'bulk_update',
+      note: `bulkUpdate:${law} the law of the land`,
+    });
+
+    // The undo of that undo finds them as it left them, and so does one more.
+    const again = await newUndo(account, mended);
+    await carryOut(account, again);
+    expect(await shownRows(account, again)).toEqual(['ann: true -> false', 'bea: true -> false']);
+    const back = await newUndo(account, again);
+    await carryOut(account, back);
+    expect(await entryOf(of('ann'))).toEqual({ way: 'api', note: 'asked on the phone' });
+
+    const lifted = await newUndo(account, law);
+    await carryOut(account, lifted);
+    expect(await shownRows(account, lifted)).toEqual(['ann: refused (changed_since)', 'bea: true -> false']);
+    expect(await prospectRow(of('ann'))).toMatchObject({ email_opt_out: true });
+  });
+
+  it('leaves what another bulk update has said since', async () => {
+    const { criteria, of } = await people('ann', 'bea');
+    const first = await newBulkUpdate(account, { criteria, field: 'emailOptOut', value: true });
+    await carryOut(account, first);
+    await flag(of('ann'), { emailOptOut: false });
+    const second = await newBulkUpdate(account, { criteria, field: 'emailOptOut', value: true });
+    await carryOut(account, second);
+    expect(await shownRows(account, second)).toEqual(['ann: false -> true', 'bea: already_so']);
+    const undo = await newUndo(account, first);
+    await carryOut(account, undo);
+    expect(await shownRows(account, undo)).toEqual(['ann: refused (changed_since)', 'bea: true -> false']);
+    expect(await entryOf(of('ann'))).toMatchObject({ note: `bulkUpdate:${second} the law of the land` });
+  });
+
+  it('asked for twice at the same time with one key is made once, and both are told so', async () => {
+    const { criteria } = await people('ann');
+    const id = await newBulkUpdate(account, { criteria, field: 'city', value: 'Bonn' });
+    await carryOut(account, id);
+    const request = { idempotencyKey: `twice-${id}`, requestHash: Buffer.from('undo') };
+    const asked = await account.db.transaction(async (tx) => {
+      await tx.query(plain('select from bulk_update where id = $1 for update'), [id]);
+      const undos = [1, 2, 3].map(() =>
+        account.db.transaction((own) => createUndo(own, ORIGIN, NOW, id, request)),
+      );
+      await until('all of them wait', async () => {
+        const waiting = await account.db.query(
+          plain(
+            `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+          ),
+        );
+        return waiting.length === 3;
+      });
+      return { undos };
+    });
+    const made = await Promise.all(asked.undos);
+    expect(made.map(({ kind }) => kind).sort()).toEqual(['created', 'existing', 'existing']);
+  });
+
   it('is done once, of one that is over; one that broke off may be made again', async () => {
     const { criteria, of } = await people('ann', 'bea');
     const id = await newBulkUpdate(account, { criteria, field: 'city', value: 'Bonn' });
@@ -649,6 +747,20 @@ describe('a preview', () => {
     const id = await newBulkUpdate(account, { criteria, field: 'emailOptOut', value: false });
     expect(await carryOut(account, id)).toMatchObject({ changed: 1, alreadySo: 2, refused: 1 });
   });
+});
+
+it('I6: erasing a person leaves no note about them in the outcome', async () => {
+  const { criteria, of } = await people('ann');
+  await account.db.transaction((tx) =>
+    setFlags(tx, { ...ORIGIN, reason: 'Ann rang' }, NOW, of('ann').id, { emailOptOut: true }),
+  );
+  const id = await newBulkUpdate(account, { criteria, field: 'emailOptOut', value: false });
+  await carryOut(account, id);
+  const notes = () =>
+    account.db.query(plain('select note from bulk_update_row where bulk_update_id = $1'), [id]);
+  expect(await notes()).toEqual([{ note: 'Ann rang' }]);
+  await account.db.transaction((tx) => eraseProspect(tx, ORIGIN, NOW, of('ann').id));
+  expect(await notes()).toEqual([{ note: null }]);
 });
 
 it('I6: erasing a person leaves no value of theirs in the outcome', async () => {
