@@ -32,23 +32,30 @@ export interface CriteriaSql {
   readonly values: unknown[];
 }
 
+/** With ever more joins a statement takes the planner longer than it takes to ask for each prospect. */
+const MAX_JOINS = 16;
+
 /** More conditions than this, those of the dynamic lists counted wherever they are named, are refused. */
 export const MAX_CONDITIONS = 2000;
+/** Dynamic lists, each named by the one before; PostgreSQL and the runtime have a stack, and nobody could follow more. */
+export const MAX_LISTS_DEEP = 20;
 
 /** The criteria cannot be worked out because of the dynamic lists that it names. */
 export class ListsRefused extends Error {
   override readonly name = 'ListsRefused';
-  readonly kind: 'circle' | 'too_large';
+  readonly kind: keyof typeof REFUSED;
 
-  constructor(kind: 'circle' | 'too_large') {
-    super(
-      kind === 'circle'
-        ? 'The dynamic lists name each other in a circle.'
-        : `The criteria and the dynamic lists that it names have more than ${MAX_CONDITIONS} conditions in all.`,
-    );
+  constructor(kind: keyof typeof REFUSED) {
+    super(REFUSED[kind]);
     this.kind = kind;
   }
 }
+
+const REFUSED = {
+  circle: 'The dynamic lists name each other in a circle.',
+  too_deep: `More than ${MAX_LISTS_DEEP} dynamic lists name one another in a row.`,
+  too_large: `The criteria and the dynamic lists that it names have more than ${MAX_CONDITIONS} conditions in all.`,
+} as const;
 
 /** `fold` of domain/criteria/fold.ts in SQL; indexes are on exactly this expression. */
 export const folded = (expression: string): string =>
@@ -170,6 +177,8 @@ class Writer {
   needsAddress = false;
   /** What is worked out once for everybody: joins that find one row or none, whatever the planner takes their size for. */
   readonly joins: string[] = [];
+  /** Names of the joins by what they work out: what is asked for again is not worked out again. */
+  readonly #joined = new Map<string, string>();
   readonly #valuesBefore: number;
   readonly #lists: DynamicLists;
   readonly #now: Date;
@@ -370,14 +379,17 @@ class Writer {
   #coveredByDomain(): string {
     this.needsAddress = true;
     return this.#reach === 'everybody'
-      ? this.#found(COVERED_DOMAINS, 'domain', 'a.domain')
+      ? this.#found('domain', () => COVERED_DOMAINS, 'domain', 'a.domain')
       : COVERED_BY_DOMAIN;
   }
 
   /** Whether the rows, of which no two have the same key, have one for this prospect. */
-  #found(rows: string, key: string, mine: string): string {
+  #found(what: string, rows: () => string, key: string, mine: string): string {
+    const known = this.#joined.get(what);
+    if (known !== undefined) return `${known}.${key} is not null`;
     const name = `j${this.joins.length}`;
-    this.joins.push(` left join ${rows} ${name} on ${name}.${key} = ${mine}`);
+    this.#joined.set(what, name);
+    this.joins.push(` left join ${rows()} ${name} on ${name}.${key} = ${mine}`);
     return `${name}.${key} is not null`;
   }
 
@@ -387,6 +399,7 @@ class Writer {
       return `exists (select from list_member m where m.list_id = ${this.#value(listId, 'uuid')} and m.prospect_id = p.id)`;
     }
     if (this.#within.includes(listId)) throw new ListsRefused('circle');
+    if (this.#within.length === MAX_LISTS_DEEP) throw new ListsRefused('too_deep');
     this.#within.push(listId);
     const sql = this.write(criteria);
     this.#within.pop();
@@ -394,8 +407,22 @@ class Writer {
   }
 
   #happened(condition: HistoryCondition): string {
-    const { history, emailId, listId, automationId, atLeast = 1, withinDays } = condition;
-    const source = historySource(history);
+    const { atLeast = 1 } = condition;
+    const source = historySource(condition.history);
+    const mine = `from ${source.from} where ${source.owner} = p.${source.ownedBy}`;
+    if (atLeast === 1) return `exists (select ${mine} and ${this.#testsOf(condition, source)})`;
+    const times = `count(distinct ${source.subject})`;
+    const atLeastTimes = () => this.#value(atLeast, 'int');
+    const what = JSON.stringify({ ...condition, happened: true });
+    if (this.#reach === 'few' || (!this.#joined.has(what) && this.joins.length >= MAX_JOINS)) {
+      return `(select ${times} ${mine} and ${this.#testsOf(condition, source)}) >= ${atLeastTimes()}`;
+    }
+    const owners = () => `(select ${source.owner} as owner from ${source.from}
+      where ${this.#testsOf(condition, source)} group by ${source.owner} having ${times} >= ${atLeastTimes()})`;
+    return this.#found(what, owners, 'owner', `p.${source.ownedBy}`);
+  }
+
+  #testsOf({ emailId, listId, automationId, withinDays }: HistoryCondition, source: HistorySource): string {
     const tests = [source.is];
     if (emailId !== undefined) tests.push(`${source.emailId} = ${this.#value(emailId, 'uuid')}`);
     if (listId !== undefined) {
@@ -410,16 +437,7 @@ class Writer {
         `${source.at} > ${this.#value(after, 'timestamptz')} and ${source.at} <= ${this.#value(until, 'timestamptz')}`,
       );
     }
-    const where = tests.join(' and ');
-    const mine = `${source.owner} = p.${source.ownedBy}`;
-    if (atLeast === 1) return `exists (select from ${source.from} where ${mine} and ${where})`;
-    const times = `count(distinct ${source.subject})`;
-    const atLeastTimes = this.#value(atLeast, 'int');
-    if (this.#reach === 'few')
-      return `(select ${times} from ${source.from} where ${mine} and ${where}) >= ${atLeastTimes}`;
-    const owners = `(select ${source.owner} as owner from ${source.from} where ${where}
-      group by ${source.owner} having ${times} >= ${atLeastTimes})`;
-    return this.#found(owners, 'owner', `p.${source.ownedBy}`);
+    return tests.join(' and ');
   }
 }
 

@@ -223,6 +223,73 @@ describe('criteria in SQL', () => {
   });
 });
 
+describe('criteria as large as they may be', () => {
+  it('work out once what they ask again and again', async () => {
+    const again = (condition: object) =>
+      dynamicList({ any: Array(250).fill(condition) }).then((list) =>
+        read({ any: Array(7).fill({ list, member: true }) }),
+      );
+    const ids = await placeAll([
+      { suppressed: ['manual'], history: [{ kind: 'sent', at: ago(1), emailId: EMAILS[0] }] },
+      {
+        history: [
+          { kind: 'sent', at: ago(1), emailId: EMAILS[0] },
+          { kind: 'sent', at: ago(2), emailId: EMAILS[0] },
+        ],
+      },
+    ]);
+    const [first, second] = ids;
+    for (const [condition, expected] of [
+      [{ suppressed: true }, first],
+      [{ history: 'sent', happened: true, atLeast: 2 }, second],
+    ] as const) {
+      const found = await byEveryWay(await again(condition), ids);
+      expect(found).toMatchObject({ filter: [expected], pages: [expected], code: [expected] });
+      expect(found.count).toBe(found.paged);
+    }
+  });
+
+  it('count how often something happened in many windows at once', async () => {
+    const twice = (days: number): Person => ({
+      history: [
+        { kind: 'sent', at: ago(days), emailId: EMAILS[1] },
+        { kind: 'sent', at: ago(days - 1), emailId: EMAILS[1] },
+      ],
+    });
+    const ids = await placeAll([twice(29), twice(30), { suppressed: ['bounced'] }]);
+    const windows = Array.from({ length: 60 }, (_, n) => ({
+      history: 'sent',
+      happened: true,
+      atLeast: 2,
+      emailId: EMAILS[1],
+      withinDays: 30 - (n % 30),
+    }));
+    const found = await byEveryWay(read({ any: windows }), ids);
+    expect(found).toMatchObject({ filter: [ids[0]], pages: [ids[0]], code: [ids[0]] });
+    expect(found.count).toBe(found.paged);
+  });
+
+  it('lead from list to list twenty times, and no further', async () => {
+    let list = await dynamicList({ field: 'city', operator: 'equals', value: 'At the end' });
+    const deeper = async () => {
+      let nested: object = { list, member: true };
+      for (let level = 0; level < 2; level += 1) nested = { all: [{ none: [{ none: [nested] }] }] };
+      list = await dynamicList(nested);
+    };
+    for (let lists = 1; lists < 20; lists += 1) await deeper();
+    const ids = await placeAll([{ fields: { city: 'At the end' } }, {}]);
+    const [there] = ids;
+    expect(await byEveryWay(read({ list, member: true }), ids)).toMatchObject({
+      filter: [there],
+      code: [there],
+      count: 1,
+    });
+    await deeper();
+    const tooDeep = countMatching(account.db, read({ list, member: true }), NOW);
+    await expect(tooDeep).rejects.toMatchObject({ name: 'ListsRefused', kind: 'too_deep' });
+  });
+});
+
 async function dynamicList(json: unknown): Promise<string> {
   const id = await account.list();
   await account.db.query(plain('update list set criteria = $2 where id = $1'), [
