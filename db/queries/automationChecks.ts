@@ -1,6 +1,7 @@
 import { type Definition, type DefinitionProblem, stepsOf } from '../../domain/automation/definition.ts';
-import { type Criteria, listsNamedIn } from '../../domain/criteria/criteria.ts';
+import type { Criteria } from '../../domain/criteria/criteria.ts';
 import { plain, type Session } from '../connection.ts';
+import { missingNames } from './criteriaNames.ts';
 
 const EMAILS = plain('select id from email where id = any($1::uuid[]) and archived_at is null');
 const LISTS = plain('select id, criteria is not null as dynamic from list where id = any($1::uuid[])');
@@ -15,10 +16,9 @@ export async function checkDefinition(on: Session, definition: Definition): Prom
     ),
   ];
   const emailIds = steps.flatMap(({ step }) => (step.type === 'sendEmail' ? [step.emailId] : []));
-  const listIds = [
-    ...steps.flatMap(({ step }) => ('listId' in step && step.listId !== undefined ? [step.listId] : [])),
-    ...criteria.flatMap((one) => listsNamedIn(one.criteria)),
-  ];
+  const listIds = steps.flatMap(({ step }) =>
+    'listId' in step && step.listId !== undefined ? [step.listId] : [],
+  );
   const [emails, lists] = await Promise.all([
     on.query<{ id: string }>(EMAILS, [emailIds]),
     on.query<{ id: string; dynamic: boolean }>(LISTS, [listIds]),
@@ -39,8 +39,8 @@ export async function checkDefinition(on: Session, definition: Definition): Prom
       });
   }
   for (const { criteria: one, path } of criteria) {
-    if (listsNamedIn(one).some((id) => !listsThere.has(id)))
-      problems.push({ path, message: 'Names a list that does not exist.' });
+    const missing = await missingNames(on, one);
+    problems.push(...missing.map((problem) => ({ ...problem, path: `${path}${problem.path}` })));
   }
   return problems;
 }

@@ -188,7 +188,7 @@ describe('a definition', () => {
       { id: 'if', type: 'if', criteria: asks, yes: [{ id: 'in', type: 'addToList', listId }], no: leave },
     ];
     const { body } = await define(steps, { who: asks });
-    const paths = ['/steps/0/criteria', '/steps/0/yes/0/listId', '/who'];
+    const paths = ['/steps/0/criteria/all/0/list', '/steps/0/yes/0/listId', '/who/all/0/list'];
     const checked = await put(`/automations/${body.id}/validate`);
     expect(checked.body.problems.map(({ path }: { path: string }) => path).toSorted()).toEqual(paths);
     const answer = await put(`/automations/${body.id}/activate`);

@@ -138,6 +138,19 @@ describe('dynamic lists', () => {
     });
     expect(unknown.status).toBe(422);
     expect(fieldsOf(unknown)).toEqual(['/criteria/none/0/list']);
+    // Negated it would hold for everybody.
+    const history = (named: object) => ({ history: 'sent', happened: false, ...named });
+    const entered = { history: 'entered_automation', happened: false, automationId: randomUUID() };
+    const slips = { any: [history({ emailId: randomUUID(), listId: randomUUID() }), { all: [entered] }] };
+    const slipped = await post('/lists', { name, criteria: slips });
+    expect(slipped.status).toBe(422);
+    expect(fieldsOf(slipped)).toEqual([
+      '/criteria/any/0/listId',
+      '/criteria/any/0/emailId',
+      '/criteria/any/1/all/0/automationId',
+    ]);
+    const there = (await list()).body.id;
+    expect((await post('/prospects/count', { criteria: history({ listId: there }) })).status).toBe(200);
     const names = (await api.call('GET', '/lists')).body.items.map((item: { name: string }) => item.name);
     expect(names).not.toContain(name);
   });
