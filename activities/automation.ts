@@ -5,6 +5,7 @@ import { Programs } from '../db/queries/automations.ts';
 import { enrollPage } from '../db/queries/enrolling.ts';
 import { countWaitingStarts } from '../db/queries/outbox.ts';
 import { beating } from './beating.ts';
+import { clockFrom } from './clock.ts';
 
 /** So many enrollments may wait for their start: what else the relay has to tell comes behind them. */
 const WAITING_STARTS = 500;
@@ -36,10 +37,10 @@ export function createAutomationActivities({ db }: { db: Database }) {
      */
     async enrollNextPage(input: EnrollPageInput): Promise<EnrolledPage> {
       const { automationId: id, run, after } = input;
-      const ahead = Math.max(0, input.now - Date.now());
+      const clock = clockFrom(input.now);
       return beating(async () => {
         await untilMostHaveStarted(db);
-        const page = await enrollPage(db, programs, new Date(Date.now() + ahead), { id, run }, after);
+        const page = await enrollPage(db, programs, clock(), { id, run }, after);
         return page.kind === 'wait' ? { ...page, until: page.until.getTime() } : page;
       });
     },

@@ -1,4 +1,4 @@
-import { activityInfo, cancellationSignal, cancelled } from '@temporalio/activity';
+import { activityInfo } from '@temporalio/activity';
 import type { Database } from '../db/connection.ts';
 import { claimBulkUpdate, decideRows, PAGE_ROWS, takeNextPage } from '../db/queries/bulkUpdatePage.ts';
 import { commandBulkUpdate, failBulkUpdate, readBulkUpdate } from '../db/queries/bulkUpdates.ts';
@@ -51,13 +51,13 @@ export function createBulkUpdateActivities(parts: { db: Database; pageRows?: num
      */
     async takeBulkUpdateSlice(input: BulkUpdateInput): Promise<BulkUpdateProgress> {
       const { bulkUpdateId: id } = input;
-      await beating(() =>
+      await beating((betweenPages) =>
         orFail(db, input, async () => {
           const epoch = await claimBulkUpdate(db, id);
           if (epoch === null) return;
           const endsAt = performance.now() + sliceMs;
           do {
-            if (cancellationSignal().aborted) await cancelled();
+            await betweenPages();
             if (!(await takeNextPage(db, timeOf(input), id, epoch))) return;
           } while (performance.now() < endsAt);
         }),

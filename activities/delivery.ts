@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { activityInfo, cancellationSignal, heartbeat } from '@temporalio/activity';
+import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Composed, EmailComposer } from '../adapters/mailer/composer.ts';
 import type { Mailer, NoConversation, ReadyConversation } from '../adapters/mailer/mailer.ts';
@@ -13,13 +13,12 @@ import type { Category } from '../domain/bounce/verdict.ts';
 import { MARKETING_PAUSED, spreadMilliseconds } from '../domain/hold.ts';
 import type { AttemptTrigger, SendOutcome } from '../domain/words.ts';
 import { endOfRendering, endOfTransmission, endWithoutConversation, lostOutcome } from './attemptEnd.ts';
+import { beating } from './beating.ts';
 import { clockFrom } from './clock.ts';
 import { persistently } from './persistently.ts';
 
 /** I1: MAIL FROM follows the gate's decision within this time, else the gate is asked anew. */
 const GATE_HOLDS_MS = 2_000;
-/** Well below the heartbeat timeout of the workflow's proxy, so that a busy worker is not taken for a dead one. */
-const HEARTBEAT_MS = 5_000;
 const MAX_SHOWN_TEXT = 300;
 
 export interface AttemptInput {
@@ -92,12 +91,7 @@ export function createDeliveryActivities({
      * after a crash at any line, and beside a twin that was taken for dead.
      */
     async attemptDelivery(input: AttemptInput): Promise<AttemptResult> {
-      const beat = setInterval(() => heartbeat(), HEARTBEAT_MS);
-      try {
-        return await attempt({ db, mailer, composer }, input, cancellationSignal());
-      } finally {
-        clearInterval(beat);
-      }
+      return beating(() => attempt({ db, mailer, composer }, input, cancellationSignal()));
     },
 
     /** Cancels a send for somebody at the Temporal UI. */

@@ -1,4 +1,3 @@
-import { performance } from 'node:perf_hooks';
 import type { WebhookCaller } from '../adapters/callout/webhookCaller.ts';
 import type { Database } from '../db/connection.ts';
 import type { AddressHasher } from '../db/queries/addresses.ts';
@@ -13,6 +12,7 @@ import {
 } from '../db/queries/enrollments.ts';
 import { nextWebhookTry } from '../domain/automation/webhookRetry.ts';
 import type { EnrollmentState } from '../domain/automation/words.ts';
+import { clockFrom } from './clock.ts';
 
 export interface EnrollmentInput {
   readonly enrollmentId: string;
@@ -93,9 +93,3 @@ export function createEnrollmentActivities(parts: {
 }
 
 export type EnrollmentActivities = ReturnType<typeof createEnrollmentActivities>;
-
-/** The workflow's time carried forward by a monotonic clock; or this machine's where that is ahead. */
-function clockFrom(workflowNow: number): () => Date {
-  const startedAt = performance.now();
-  return () => new Date(Math.max(Date.now(), Math.round(workflowNow + (performance.now() - startedAt))));
-}

@@ -1,4 +1,3 @@
-import { cancellationSignal, cancelled } from '@temporalio/activity';
 import type { Database } from '../db/connection.ts';
 import type { AddressHasher } from '../db/queries/addresses.ts';
 import { readCustomFields } from '../db/queries/customFields.ts';
@@ -39,11 +38,7 @@ export function createImportActivities({ db, hasher }: { db: Database; hasher: A
      * beside a twin that was taken for dead.
      */
     async takeInFile(input: ImportInput): Promise<ImportResult> {
-      return beating(() =>
-        takeInFile(db, hasher, input, async () => {
-          if (cancellationSignal().aborted) await cancelled();
-        }),
-      );
+      return beating((betweenPages) => takeInFile(db, hasher, input, betweenPages));
     },
 
     /** Ends the import after its workflow was cancelled; one that was cancelled by the API has ended already. */

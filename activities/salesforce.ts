@@ -1,13 +1,11 @@
-import { activityInfo, cancellationSignal, cancelled, heartbeat } from '@temporalio/activity';
+import { activityInfo } from '@temporalio/activity';
 import type { SalesforceClient } from '../adapters/salesforce/client.ts';
 import type { Database } from '../db/connection.ts';
 import type { AddressHasher } from '../db/queries/addresses.ts';
 import { addRun, endRun, type RunMode, type RunState } from '../db/queries/salesforceRuns.ts';
+import { beating } from './beating.ts';
 import { pushDue } from './salesforcePush.ts';
 import { reconcile } from './salesforceReconcile.ts';
-
-/** Well below the heartbeat timeout of the workflows' proxies. */
-const HEARTBEAT_MS = 5_000;
 
 export interface SalesforceRunInput {
   readonly runId: string;
@@ -77,15 +75,4 @@ export type SalesforceActivities = ReturnType<typeof createSalesforceActivities>
 
 function clockFrom(now: number): () => Date {
   return () => new Date(Math.max(Date.now(), now));
-}
-
-async function beating<T>(work: (between: () => Promise<void>) => Promise<T>): Promise<T> {
-  const beat = setInterval(() => heartbeat(), HEARTBEAT_MS);
-  try {
-    return await work(async () => {
-      if (cancellationSignal().aborted) await cancelled();
-    });
-  } finally {
-    clearInterval(beat);
-  }
 }

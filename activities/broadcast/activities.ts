@@ -1,4 +1,4 @@
-import { activityInfo, cancellationSignal, cancelled } from '@temporalio/activity';
+import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import type { EmailComposer } from '../../adapters/mailer/composer.ts';
 import type { Mailer } from '../../adapters/mailer/mailer.ts';
@@ -52,11 +52,9 @@ export function createBroadcastActivities(parts: {
 
     /** Writes down who it goes to, page by page; goes on where it was left. */
     async prepareBroadcast(input: BroadcastInput): Promise<void> {
-      await beating(async () => {
+      await beating(async (betweenPages) => {
         const clock = clockFrom(input.now);
-        while (await prepareRecipients(db, clock(), input.broadcastId)) {
-          if (cancellationSignal().aborted) await cancelled();
-        }
+        while (await prepareRecipients(db, clock(), input.broadcastId)) await betweenPages();
       });
     },
 
