@@ -5,6 +5,7 @@ import { Connection } from '@temporalio/client';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { createTemporalView } from '../../api/temporal.ts';
 import { childEnvironment } from '../../config/config.ts';
+import { freePort } from '../../tools/embedded/service.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { TEST_NAMESPACE } from '../support/globalSetup.ts';
 
@@ -41,15 +42,6 @@ function startProcess(port: number, changes: Record<string, string> = {}) {
   child.stdout.on('data', (data) => (written.out += data));
   child.stderr.on('data', (data) => (written.err += data));
   return { child, written };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 const ready = (port: number) =>

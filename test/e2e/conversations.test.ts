@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
+import { freePort } from '../../tools/embedded/service.ts';
 import { createTestAccount, type TestAccount, type TestProspect } from '../support/account.ts';
 import type { HeedProcess } from '../support/childProcess.ts';
 import { type DnsServer, startDnsServer } from '../support/dnsServer.ts';
-import { freePort } from '../support/freePort.ts';
 import { type Haraka, startHaraka } from '../support/haraka.ts';
 import { type MailServer, startMailServer } from '../support/mailServer.ts';
 import { connectToTemporal, type RealTemporal } from '../support/realTemporal.ts';

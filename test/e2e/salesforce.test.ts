@@ -8,6 +8,7 @@ import { setFlags } from '../../db/queries/flags.ts';
 import { listRuns, readRun, requestRun } from '../../db/queries/salesforceRuns.ts';
 import { allowSalesforceSync } from '../../db/queries/salesforceSettings.ts';
 import { SALESFORCE_SCHEDULE_IDS, salesforceReconciliationId } from '../../domain/processes.ts';
+import { freePort } from '../../tools/embedded/service.ts';
 import {
   type SalesforceSimulator,
   SIMULATED_APP,
@@ -16,7 +17,6 @@ import {
 import { createTestAccount, ORIGIN, type TestAccount, type TestProspect } from '../support/account.ts';
 import { addressBegins, enrollmentsOf, newAutomation, transition } from '../support/automating.ts';
 import type { HeedProcess } from '../support/childProcess.ts';
-import { freePort } from '../support/freePort.ts';
 import { connectToTemporal, type RealTemporal } from '../support/realTemporal.ts';
 import { until } from '../support/until.ts';
 import { startWorkerProcess } from '../support/workerProcess.ts';

@@ -1,5 +1,5 @@
+import { freePort } from '../../tools/embedded/service.ts';
 import { type HeedProcess, startProcess } from './childProcess.ts';
-import { freePort } from './freePort.ts';
 import { environmentOf, type ProcessSettings } from './workerProcess.ts';
 
 /** The API as a real process. */

@@ -1,5 +1,5 @@
 import DNS, { Packet } from 'dns2';
-import { freePort } from './freePort.ts';
+import { freePort } from '../../tools/embedded/service.ts';
 
 /** What a name holds. A name without an entry does not exist (NXDOMAIN). */
 export interface Records {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { loadEmbeddedConfig } from '../../config/config.ts';
-import { freePort } from './freePort.ts';
+import { freePort } from '../../tools/embedded/service.ts';
 
 const VERSION = '2.1.8';
 const JAR = `greenmail-standalone-${VERSION}.jar`;

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { childEnvironment, loadEmbeddedConfig } from '../../config/config.ts';
-import { freePort } from './freePort.ts';
+import { freePort } from '../../tools/embedded/service.ts';
 import { selfSignedCertificate } from './selfSignedCertificate.ts';
 import { until } from './until.ts';
 

@@ -13,8 +13,8 @@ import {
   startInboundListener,
 } from '../../adapters/inbound/listener.ts';
 import { childEnvironment } from '../../config/config.ts';
+import { freePort } from '../../tools/embedded/service.ts';
 import { type DnsServer, startDnsServer, type Zone } from '../support/dnsServer.ts';
-import { freePort } from '../support/freePort.ts';
 import { testAddresses } from '../support/inbound.ts';
 import { type ScriptedSmtp, startScriptedSmtp } from '../support/scriptedSmtp.ts';
 import { selfSignedCertificate } from '../support/selfSignedCertificate.ts';

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -103,27 +104,36 @@ export async function waitUntilHealthy(
   }
 }
 
-/** A port that nobody listens on, on the loopback address. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
+/**
+ * Below those that systems give to whoever connects (from 32768 on Linux, 49152 elsewhere): of these one may be taken
+ * before a server that was told of it listens.
+ */
+const PORTS = { from: 10_000, to: 32_767 };
+
+/** A port of 127.0.0.1 that is free now, for servers that cannot be told to choose one and say which. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(PORTS.from, PORTS.to + 1);
+    const trouble = await troubleWithPort(port, '127.0.0.1');
+    if (trouble === null) return port;
+    // One that is taken, or kept by the system, says nothing of the next.
+    if (trouble !== 'EADDRINUSE' && trouble !== 'EACCES') throw new Error(`no port can be used (${trouble})`);
+  }
 }
 
 /** @throws SetUpError that names the setting when the port is taken or may not be listened on. */
-export function assertPortFree(port: number, host: string, setting: string): Promise<void> {
-  return new Promise((resolve, reject) => {
+export async function assertPortFree(port: number, host: string, setting: string): Promise<void> {
+  const trouble = await troubleWithPort(port, host);
+  if (trouble === null) return;
+  const why = trouble === 'EADDRINUSE' ? 'is taken by another program' : `cannot be used (${trouble})`;
+  throw new SetUpError(`Port ${port} ${why}. End that program, or set ${setting} to a free port.`);
+}
+
+/** Why nothing can listen there, as the system's code; `null` where something can. */
+function troubleWithPort(port: number, host: string): Promise<string | null> {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const why =
-        error.code === 'EADDRINUSE' ? 'is taken by another program' : `cannot be used (${error.code})`;
-      reject(new SetUpError(`Port ${port} ${why}. End that program, or set ${setting} to a free port.`));
-    });
-    server.listen(port, host, () => server.close(() => resolve()));
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    server.listen(port, host, () => server.close(() => resolve(null)));
   });
 }

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { DirectOptions } from '../../../adapters/mailer/direct/directMailer.ts';
+import { freePort } from '../../../tools/embedded/service.ts';
 import type { Zone } from '../../support/dnsServer.ts';
-import { freePort } from '../../support/freePort.ts';
 import type { ScriptedPeer, ScriptedSmtp } from '../../support/scriptedSmtp.ts';
 import { selfSignedCertificate } from '../../support/selfSignedCertificate.ts';
 import { type Answers, message } from '../smtp/dialogue.ts';

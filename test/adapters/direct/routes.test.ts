@@ -3,8 +3,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createDnsResolver, DnsCache } from '../../../adapters/mailer/direct/dns.ts';
 import { isPublicAddress } from '../../../adapters/mailer/direct/publicAddress.ts';
 import { type Route, type RouteOptions, Routes } from '../../../adapters/mailer/direct/routes.ts';
+import { freePort } from '../../../tools/embedded/service.ts';
 import { type DnsServer, startDnsServer, type Zone } from '../../support/dnsServer.ts';
-import { freePort } from '../../support/freePort.ts';
 
 let dns: DnsServer | undefined;
 

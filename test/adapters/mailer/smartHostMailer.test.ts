@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Mailer, ReadyConversation } from '../../../adapters/mailer/mailer.ts';
 import { createSmartHostMailer, type SmartHostOptions } from '../../../adapters/mailer/smartHostMailer.ts';
-import { freePort } from '../../support/freePort.ts';
+import { freePort } from '../../../tools/embedded/service.ts';
 import { type ScriptedPeer, type ScriptedSmtp, startScriptedSmtp } from '../../support/scriptedSmtp.ts';
 import { type Answers, message, playServer, willing } from '../smtp/dialogue.ts';
 

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { openSession } from '../../../adapters/smtp/open.ts';
 import type { SmtpPhase } from '../../../domain/bounce/verdict.ts';
-import { freePort } from '../../support/freePort.ts';
+import { freePort } from '../../../tools/embedded/service.ts';
 import { type ScriptedPeer, type ScriptedSmtp, startScriptedSmtp } from '../../support/scriptedSmtp.ts';
 import {
   type Answers,
