@@ -10,7 +10,7 @@ import {
   readBroadcast,
   searchBroadcasts,
 } from '../../db/queries/broadcasts.ts';
-import { readMatchingPage } from '../../db/queries/criteria.ts';
+import { checkLists, readMatchingPage } from '../../db/queries/criteria.ts';
 import { readCustomFields } from '../../db/queries/customFields.ts';
 import { type Email, readEmail } from '../../db/queries/emails.ts';
 import { existingLists } from '../../db/queries/lists.ts';
@@ -289,6 +289,8 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
         `The email cannot be rendered: ${problem.field}, line ${problem.line}, column ${problem.column}: ${problem.message}`,
       );
     }
+    // Its lists may have grown since it was made.
+    await workingOut('', () => checkLists(db, audienceCriteria(broadcast.audience)));
     const changed = await db.transaction((tx) =>
       changeBroadcast(tx, originOf(c, reason), now(), broadcast.id, 'start', startAt),
     );
@@ -342,6 +344,14 @@ async function audienceOf(
   on: Session,
   who: { listIds?: string[] | undefined; criteria?: unknown; excludeListIds: string[] },
 ): Promise<Audience> {
+  const audience = await readAudience(on, who);
+  await workingOut('listIds' in audience ? '/listIds' : '/criteria', () =>
+    checkLists(on, audienceCriteria(audience)),
+  );
+  return audience;
+}
+
+async function readAudience(on: Session, who: Parameters<typeof audienceOf>[1]): Promise<Audience> {
   const excludeListIds = [...new Set(who.excludeListIds)];
   await requireLists(on, '/excludeListIds', who.excludeListIds);
   if (who.listIds === undefined) {

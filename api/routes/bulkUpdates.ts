@@ -14,7 +14,7 @@ import {
   readBulkUpdate,
   searchBulkUpdates,
 } from '../../db/queries/bulkUpdates.ts';
-import { filterMatching } from '../../db/queries/criteria.ts';
+import { checkLists } from '../../db/queries/criteria.ts';
 import { readCustomFields } from '../../db/queries/customFields.ts';
 import { isFlag } from '../../domain/automation/definition.ts';
 import { type BulkChange, parseBulkChange } from '../../domain/bulkUpdate/change.ts';
@@ -212,8 +212,7 @@ export function bulkUpdateRoutes({ db, temporal, now, log }: ApiDeps): Api {
   api.openapi(create, async (c) => {
     const { reason = null, ...body } = c.req.valid('json');
     const change = await readChange(body, missingReason(body.field, reason));
-    // Whether it can be worked out at all; nobody is looked at.
-    await workingOut('/criteria', () => filterMatching(db, change.criteria, now(), []));
+    await workingOut('/criteria', () => checkLists(db, change.criteria));
     const request = requestOf(c.req.valid('header'), 'bulkUpdate', [JSON.stringify(change), reason]);
     const made = await db.transaction((tx) =>
       createBulkUpdate(tx, originOf(c, reason), now(), change, request),

@@ -1,7 +1,9 @@
 import { type Definition, type DefinitionProblem, stepsOf } from '../../domain/automation/definition.ts';
 import type { Criteria } from '../../domain/criteria/criteria.ts';
 import { plain, type Session } from '../connection.ts';
+import { checkLists } from './criteria.ts';
 import { missingNames } from './criteriaNames.ts';
+import { ListsRefused } from './criteriaSql.ts';
 
 const EMAILS = plain('select id from email where id = any($1::uuid[]) and archived_at is null');
 const LISTS = plain('select id, criteria is not null as dynamic from list where id = any($1::uuid[])');
@@ -41,6 +43,18 @@ export async function checkDefinition(on: Session, definition: Definition): Prom
   for (const { criteria: one, path } of criteria) {
     const missing = await missingNames(on, one);
     problems.push(...missing.map((problem) => ({ ...problem, path: `${path}${problem.path}` })));
+    problems.push(...(await refusalOf(on, one)).map((message) => ({ path, message })));
   }
   return problems;
+}
+
+/** Why the lists that the criteria leads to cannot be worked out; nothing where they can. */
+async function refusalOf(on: Session, criteria: Criteria): Promise<string[]> {
+  try {
+    await checkLists(on, criteria);
+    return [];
+  } catch (error) {
+    if (error instanceof ListsRefused) return [error.message];
+    throw error;
+  }
 }

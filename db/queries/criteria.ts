@@ -37,6 +37,15 @@ export async function readDynamicLists(on: Session, criteria: Criteria): Promise
   return found;
 }
 
+/**
+ * Looks through the lists that the criteria leads to; at nobody.
+ *
+ * @throws ListsRefused where they cannot be worked out
+ */
+export async function checkLists(on: Session, criteria: Criteria): Promise<void> {
+  await toSql(on, criteria, new Date(0), 'few');
+}
+
 async function toSql(on: Session, criteria: Criteria, now: Date, reach: Reach) {
   return criteriaSql(criteria, await readDynamicLists(on, criteria), now, reach);
 }

@@ -45,8 +45,9 @@ export class ListsRefused extends Error {
   override readonly name = 'ListsRefused';
   readonly kind: keyof typeof REFUSED;
 
-  constructor(kind: keyof typeof REFUSED) {
-    super(REFUSED[kind]);
+  /** @param of whose criteria they are, where it is not plain */
+  constructor(kind: keyof typeof REFUSED, of?: string) {
+    super(of === undefined ? REFUSED[kind] : `${of}: ${REFUSED[kind]}`);
     this.kind = kind;
   }
 }

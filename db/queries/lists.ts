@@ -1,8 +1,9 @@
 import { v7 as uuidv7 } from 'uuid';
-import type { Criteria } from '../../domain/criteria/criteria.ts';
+import { type Audience, audienceCriteria } from '../../domain/broadcast/audience.ts';
+import { type Criteria, listsNamedIn } from '../../domain/criteria/criteria.ts';
 import { plain, type Session, type Transaction } from '../connection.ts';
 import { countMatching } from './criteria.ts';
-import { criteriaSql } from './criteriaSql.ts';
+import { criteriaSql, type DynamicLists, ListsRefused } from './criteriaSql.ts';
 import { lockProspects } from './locks.ts';
 import { lookAgainForList } from './lookingAgain.ts';
 
@@ -33,6 +34,13 @@ const LOCK = plain('select criteria is not null as dynamic from list where id = 
 /** One at a time: each change is checked against all other lists as they are. */
 const LOCK_CRITERIA = plain('lock table list in share row exclusive mode');
 const ALL_CRITERIA = plain('select id, criteria from list where criteria is not null');
+const NOBODY: Criteria = { any: [] };
+const RUNNING_AUTOMATIONS = plain(`
+  select a.id, v.definition -> 'who' as who from automation a
+  join automation_version v on v.automation_id = a.id and v.version = a.current_version
+  where a.state in ('active', 'paused') order by a.id`);
+const UNPREPARED_BROADCASTS = plain(`
+  select id, audience from broadcast where state in ('scheduled', 'sending', 'paused') and prepared_at is null order by id`);
 const UPDATE = plain(`
   update list set name = coalesce($2, name), private = coalesce($3, private), criteria = coalesce($4::jsonb, criteria)
   where id = $1`);
@@ -74,7 +82,7 @@ export async function createDynamicList(
 ): Promise<CreatedList> {
   await tx.query(LOCK_CRITERIA);
   const created = await insertList(tx, now, name, isPrivate, criteria);
-  if (created.kind === 'created') await checkLists(tx, now);
+  if (created.kind === 'created') await checkAllLists(tx, now);
   return created;
 }
 
@@ -112,7 +120,8 @@ export type ChangedList =
 /**
  * Changes a list. Running continuous automations that name a dynamic list look at everybody again when its criteria change.
  *
- * @throws ListsRefused where dynamic lists would name each other in a circle, or lead to too many conditions
+ * @throws ListsRefused where dynamic lists would name each other in a circle, or they, or what runs by them, lead to too
+ * many conditions
  */
 export async function changeList(
   tx: Transaction,
@@ -130,17 +139,44 @@ export async function changeList(
   const criteria = change.criteria === undefined ? null : JSON.stringify(change.criteria);
   await tx.query(UPDATE, [id, name, change.private ?? null, criteria]);
   if (criteria !== null) {
-    await checkLists(tx, now);
+    await checkWhoRunsBy(tx, now, id, await checkAllLists(tx, now));
     await lookAgainForList(tx, now, id);
   }
   return { kind: 'changed' };
 }
 
 /** Whether every dynamic list can be worked out, now that one of them is as it is. */
-async function checkLists(tx: Transaction, now: Date): Promise<void> {
+async function checkAllLists(tx: Transaction, now: Date): Promise<DynamicLists> {
   const rows = await tx.query<{ id: string; criteria: Criteria }>(ALL_CRITERIA);
   const lists = new Map(rows.map((row) => [row.id, row.criteria]));
   for (const id of lists.keys()) criteriaSql({ list: id, member: true }, lists, now, 'few');
+  return lists;
+}
+
+/** Whether what runs by a list can still be worked out: it would find nobody any more, and tell nobody of it. */
+async function checkWhoRunsBy(tx: Transaction, now: Date, listId: string, lists: DynamicLists) {
+  const [automations, broadcasts] = await Promise.all([
+    tx.query<{ id: string; who: Criteria }>(RUNNING_AUTOMATIONS),
+    tx.query<{ id: string; audience: Audience }>(UNPREPARED_BROADCASTS),
+  ]);
+  for (const [of, criteria] of [
+    ...automations.map(({ id, who }) => [`Automation ${id}`, who] as const),
+    ...broadcasts.map(({ id, audience }) => [`Broadcast ${id}`, audienceCriteria(audience)] as const),
+  ]) {
+    if (!leadsTo(criteria, listId, lists)) continue;
+    try {
+      criteriaSql(criteria, lists, now, 'few');
+    } catch (error) {
+      throw error instanceof ListsRefused ? new ListsRefused(error.kind, of) : error;
+    }
+  }
+}
+
+/** Whether the criteria names the list, or a list does that it leads to. */
+function leadsTo(criteria: Criteria, listId: string, lists: DynamicLists): boolean {
+  const reached = new Set(listsNamedIn(criteria));
+  for (const id of reached) for (const next of listsNamedIn(lists.get(id) ?? NOBODY)) reached.add(next);
+  return reached.has(listId);
 }
 
 export async function readList(on: Session, id: string): Promise<List | null> {

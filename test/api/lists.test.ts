@@ -26,6 +26,18 @@ async function list(input: object = {}): Promise<Answer> {
   return created;
 }
 
+async function marketingEmail(): Promise<string> {
+  const created = await post('/emails', {
+    name: some('News'),
+    kind: 'marketing',
+    subject: 'News',
+    fromAddress: 'news@example.com',
+    text: 'Hello',
+  });
+  expect(created.status, JSON.stringify(created.body)).toBe(201);
+  return created.body.id;
+}
+
 const inCity = (city: string) => ({ field: 'city', operator: 'equals', value: city });
 const idsOf = ({ body }: Answer): string[] => body.items.map((item: { id: string }) => item.id);
 const fieldsOf = ({ body }: Answer): string[] => body.errors.map((error: { field: string }) => error.field);
@@ -105,6 +117,53 @@ describe('dynamic lists', () => {
     const itself = await api.call('PATCH', `/lists/${first}`, { criteria: { list: first, member: true } });
     expect(itself.status).toBe(422);
     expect((await api.call('GET', `/lists/${first}`)).body.criteria).toEqual(inCity(city));
+  });
+
+  it('never grow beyond what runs by them can be worked out with, nor does anything run by more', async () => {
+    const conditions = (count: number) => ({ any: Array.from({ length: count }, (_, n) => inCity(`${n}`)) });
+    const ids: string[] = [];
+    for (const count of [280, 280, 280, 280, 280, 280, 280, 1])
+      ids.push((await list({ criteria: conditions(count) })).body.id);
+    const [last] = ids.slice(-1);
+    const who = { any: ids.map((id) => ({ list: id, member: true })) };
+    const automation = async () => {
+      const when = { mode: 'continuous', timeZone: 'Europe/Berlin' };
+      const definition = { who, steps: [{ id: 'go', type: 'leave' }], when };
+      return (await post('/automations', { name: some('Automation'), definition })).body.id;
+    };
+    const running = await automation();
+    expect((await post(`/automations/${running}/activate`, {})).status).toBe(200);
+    const emailId = await marketingEmail();
+    const broadcast = () =>
+      api.call(
+        'POST',
+        '/broadcasts',
+        { name: some('Broadcast'), emailId, listIds: ids },
+        { 'idempotency-key': randomUUID() },
+      );
+    const [scheduled, waiting] = [(await broadcast()).body.id, (await broadcast()).body.id];
+    const startAt = new Date(Date.now() + 86_400_000).toISOString();
+    expect((await post(`/broadcasts/${scheduled}/start`, { startAt })).status).toBe(200);
+
+    const grow = () => api.call('PATCH', `/lists/${last}`, { criteria: conditions(280) });
+    const refusedFor = async (what: string) => {
+      const refused = await grow();
+      expect([refused.status, fieldsOf(refused)]).toEqual([422, ['/criteria']]);
+      expect(refused.body.errors[0].message).toContain(what);
+      expect((await api.call('GET', `/lists/${last}`)).body.criteria).toEqual(conditions(1));
+    };
+    await refusedFor(`Automation ${running}`);
+    expect((await post(`/automations/${running}/stop`, {})).status).toBe(200);
+    await refusedFor(`Broadcast ${scheduled}`);
+    expect((await post(`/broadcasts/${scheduled}/cancel`, {})).status).toBe(200);
+    expect((await grow()).status).toBe(200);
+
+    const draft = await automation();
+    const activated = await post(`/automations/${draft}/activate`, {});
+    expect([activated.status, fieldsOf(activated)]).toEqual([422, ['/who']]);
+    expect((await post(`/broadcasts/${waiting}/start`, {})).status).toBe(422);
+    const another = await broadcast();
+    expect([another.status, fieldsOf(another)]).toEqual([422, ['/listIds']]);
   });
 
   it('are never made a circle by two changes at the same time', async () => {
