@@ -111,8 +111,11 @@ export async function takeNextPage(db: Database, now: Date, id: string, epoch: n
     }
     const [page] = await tx.query<{ ids: string[] }>(PAGE, [id, job.nextPage]);
     await lockRows(tx, job, page!.ids);
+    const decidedAt = job.decidedAt!;
+    // The clock of another worker may be behind that of the one that decided.
+    const at = new Date(Math.max(now.getTime(), decidedAt.getTime()));
     // In a statement of its own: what is decided on is read after the locks were had.
-    const { text, values } = await judgingSql(tx, job, job.decidedAt!, page!.ids);
+    const { text, values } = await judgingSql(tx, job, decidedAt, { ids: page!.ids, at });
     const rows = await tx.query<JudgedRow & Record<string, unknown>>(plain(text), values);
     await writeRows(tx, now, id, job, rows);
     if (job.nextPage + 1 === job.pages) await endBulkUpdate(tx, now, id, 'done', null);

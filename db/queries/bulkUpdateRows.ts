@@ -37,19 +37,24 @@ interface JudgingSql {
 /**
  * Judges rows, for the preview and for the run alike: one definition of what becomes of a row.
  *
- * @param now where windows of time in the criteria end
- * @param ids rows that were decided on earlier, some of which may match no more; `null` for whoever matches now
+ * @param now what windows of time in the criteria count from
+ * @param decided rows that were decided on at `now`, some of which may match no more at `at`; `null` for whoever matches
  * @throws ListsRefused where the lists that the criteria names cannot be worked out
  */
 export async function judgingSql(
   on: Session,
   of: RowsOf,
   now: Date,
-  ids: readonly string[] | null,
+  decided: Decided | null,
 ): Promise<JudgingSql> {
   return of.criteria === null
-    ? undoSql(of, ids)
-    : matchingSql(of, of.criteria, await readDynamicLists(on, of.criteria), now, ids);
+    ? undoSql(of, decided?.ids ?? null)
+    : matchingSql(of, of.criteria, await readDynamicLists(on, of.criteria), now, decided);
+}
+
+interface Decided {
+  readonly ids: readonly string[];
+  readonly at: Date;
 }
 
 function matchingSql(
@@ -57,15 +62,19 @@ function matchingSql(
   criteria: Criteria,
   lists: Awaited<ReturnType<typeof readDynamicLists>>,
   now: Date,
-  ids: readonly string[] | null,
+  decided: Decided | null,
 ): JudgingSql {
-  const sql = criteriaSql(criteria, lists, now, ids === null ? 'everybody' : 'few');
+  // Somebody who is active meanwhile is still somebody who was in the last days.
+  const sql =
+    decided === null
+      ? criteriaSql(criteria, lists, now, 'everybody')
+      : criteriaSql(criteria, lists, now, 'few', 0, decided.at);
   const values = [...sql.values];
   const before = current(field, values);
   const reason = reasonOf(field);
   const after = `$${values.push(value === null ? null : JSON.stringify(value))}::jsonb`;
   const cases = [
-    ...(ids === null
+    ...(decided === null
       ? []
       : [
           `when p.deleted_at is not null then 'gone'`,
@@ -78,7 +87,9 @@ function matchingSql(
   ];
   const word = reason !== undefined && value === false ? HELD : NOBODYS;
   const which =
-    ids === null ? `p.deleted_at is null and ${sql.where}` : `p.id = any($${values.push(ids)}::uuid[])`;
+    decided === null
+      ? `p.deleted_at is null and ${sql.where}`
+      : `p.id = any($${values.push(decided.ids)}::uuid[])`;
   return {
     text: `${select(before, after, word, cases)} from ${sql.from}${entryOf(reason)} where ${which}`,
     values,

@@ -64,6 +64,7 @@ export const folded = (expression: string): string =>
 
 /**
  * @param valuesBefore how many values the statement has before these
+ * @param until where windows of the last days end, when they began to count from an earlier `now`
  * @throws ListsRefused
  */
 export function criteriaSql(
@@ -72,8 +73,9 @@ export function criteriaSql(
   now: Date,
   reach: Reach,
   valuesBefore = 0,
+  until = now,
 ): CriteriaSql {
-  const writer = new Writer(lists, now, reach, valuesBefore);
+  const writer = new Writer(lists, now, until, reach, valuesBefore);
   const where = writer.write(criteria);
   const address = writer.needsAddress ? ' join address a on a.id = p.address_id' : '';
   return { from: `prospect p${address}${writer.joins.join('')}`, where, values: writer.values };
@@ -183,15 +185,17 @@ class Writer {
   readonly #valuesBefore: number;
   readonly #lists: DynamicLists;
   readonly #now: Date;
+  readonly #until: Date;
   readonly #reach: Reach;
   #conditions = 0;
   /** The dynamic lists that the condition at hand stands within. */
   readonly #within: string[] = [];
 
-  constructor(lists: DynamicLists, now: Date, reach: Reach, valuesBefore: number) {
+  constructor(lists: DynamicLists, now: Date, until: Date, reach: Reach, valuesBefore: number) {
     this.#valuesBefore = valuesBefore;
     this.#lists = lists;
     this.#now = now;
+    this.#until = until;
     this.#reach = reach;
   }
 
@@ -298,7 +302,7 @@ class Writer {
 
   #window(operator: 'withinLast' | 'withinNext', days: number): [Date, Date] {
     return operator === 'withinLast'
-      ? [daysBefore(this.#now, days), this.#now]
+      ? [daysBefore(this.#now, days), this.#until]
       : [this.#now, daysAfter(this.#now, days)];
   }
 

@@ -36,7 +36,7 @@ export const bulkUpdate = pgTable(
     /** Code of what ended it, where it failed. */
     failure: text('failure'),
     createdAt: at('created_at').notNull(),
-    /** When it was decided who matches; windows of time in the criteria end here. */
+    /** When it was decided who matches; windows of time in the criteria count from here. */
     decidedAt: at('decided_at'),
     finishedAt: at('finished_at'),
   },

@@ -44,6 +44,7 @@ beforeAll(async () => {
   const fields = [
     { key: 'plan', label: 'Plan', type: 'choice', choices: ['Gold', 'Silver'] },
     { key: 'score', label: 'Score', type: 'number', choices: [] },
+    { key: 'visited', label: 'Visited', type: 'datetime', choices: [] },
   ] as const;
   for (const field of fields) await createCustomField(account.db, NOW, field);
 });
@@ -238,6 +239,46 @@ describe('who is meant', () => {
       changed: 1,
       refused: 0,
     });
+  });
+
+  it('does not leave out who is active while it runs: what happens meanwhile lies in the last days, too', async () => {
+    const { criteria, of } = await people('ann', 'bea', 'cleo', 'dora');
+    await account.db.query(plain('update prospect set updated_at = $2 where company = $1'), [
+      criteria.value,
+      NOW,
+    ]);
+    await account.db.query(plain('update prospect set custom = $2 where id = $1'), [
+      of('bea').id,
+      { visited: later(-60).toISOString() },
+    ]);
+    const recent = {
+      all: [
+        { any: ['updatedAt', 'custom.visited'].map((field) => ({ field, operator: 'withinLast', days: 1 })) },
+        { history: 'sent', happened: false, withinDays: 7 },
+        criteria,
+      ],
+    };
+    const id = await newBulkUpdate(account, { criteria: recent, field: 'city', value: 'Bonn' });
+    await decideRows(account.db, NOW, id, 500);
+    await account.db.transaction((tx) =>
+      updateProspect(tx, account.hasher, ORIGIN, later(60), of('ann').id, null, {
+        fields: { title: 'Head' },
+      }),
+    );
+    await account.db.query(plain('update prospect set custom = $2, updated_at = $3 where id = $1'), [
+      of('bea').id,
+      { visited: later(60).toISOString() },
+      later(60),
+    ]);
+    const send = await account.send(of('cleo'));
+    expect((await gate(account.db, { ...send, trigger: 'schedule', now: later(60) })).kind).toBe('open');
+    await carryOut(account, id, { now: later(3600) });
+    expect(await shownRows(account, id)).toEqual([
+      'ann: null -> "Bonn"',
+      'bea: null -> "Bonn"',
+      'cleo: refused (no_longer_matches)',
+      'dora: null -> "Bonn"',
+    ]);
   });
 
   it('may be known by dynamic lists; where they can be worked out no more it fails, and what was changed stays', async () => {
