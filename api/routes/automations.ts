@@ -25,6 +25,7 @@ import {
   readEnrollment,
   readEnrollmentsOfProspect,
 } from '../../db/queries/enrollmentSearch.ts';
+import { holdLists } from '../../db/queries/lists.ts';
 import { readProspect } from '../../db/queries/prospects.ts';
 import {
   type Definition,
@@ -304,7 +305,8 @@ export function automationRoutes({ db, temporal, now }: ApiDeps): Api {
     api.openapi(transitionOf(transition, summary, description), async (c) => {
       const { id } = c.req.valid('param');
       const changed = await db.transaction(async (tx) => {
-        // As it is then: a change that comes at the same time is before or after.
+        // As they are then: a change that comes at the same time is before or after.
+        if (transition === 'activate') await holdLists(tx);
         const draft = transition === 'activate' ? await lockAutomation(tx, id) : null;
         if (draft?.state === 'draft') await requireReady(tx, draft.definition, '');
         return changeState(tx, originOf(c), now(), id, transition);
@@ -322,10 +324,11 @@ export function automationRoutes({ db, temporal, now }: ApiDeps): Api {
     const { definition, moveEnrolled } = c.req.valid('json');
     await current(id);
     const read = await readDefinition(db, definition);
-    await requireReady(db, read, '/definition');
-    const added = await db.transaction((tx) =>
-      addAutomationVersion(tx, originOf(c), now(), id, read, moveEnrolled),
-    );
+    const added = await db.transaction(async (tx) => {
+      await holdLists(tx);
+      await requireReady(tx, read, '/definition');
+      return addAutomationVersion(tx, originOf(c), now(), id, read, moveEnrolled);
+    });
     if (added === 'wrong_state') {
       const { state } = await current(id);
       throw new ApiProblem('conflict', `The automation is ${state}: only one that runs has versions to add.`);

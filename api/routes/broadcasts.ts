@@ -13,7 +13,7 @@ import {
 import { checkLists, readMatchingPage } from '../../db/queries/criteria.ts';
 import { readCustomFields } from '../../db/queries/customFields.ts';
 import { type Email, readEmail } from '../../db/queries/emails.ts';
-import { existingLists } from '../../db/queries/lists.ts';
+import { existingLists, holdLists } from '../../db/queries/lists.ts';
 import { readProspectsInOrder } from '../../db/queries/prospectRows.ts';
 import { readSend } from '../../db/queries/sendSearch.ts';
 import { createSend } from '../../db/queries/sends.ts';
@@ -289,11 +289,12 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
         `The email cannot be rendered: ${problem.field}, line ${problem.line}, column ${problem.column}: ${problem.message}`,
       );
     }
-    // Its lists may have grown since it was made.
-    await workingOut('', () => checkLists(db, audienceCriteria(broadcast.audience)));
-    const changed = await db.transaction((tx) =>
-      changeBroadcast(tx, originOf(c, reason), now(), broadcast.id, 'start', startAt),
-    );
+    const changed = await db.transaction(async (tx) => {
+      await holdLists(tx);
+      // They may have grown since it was made.
+      await workingOut('', () => checkLists(tx, audienceCriteria(broadcast.audience)));
+      return changeBroadcast(tx, originOf(c, reason), now(), broadcast.id, 'start', startAt);
+    });
     if (changed === 'email_archived') throw new ApiProblem('unprocessable', 'The email is archived.');
     requireChanged(changed, broadcast);
     return c.json(await view(broadcast.id), 200);

@@ -33,6 +33,7 @@ const READ_PAGE = plain(
 const LOCK = plain('select criteria is not null as dynamic from list where id = $1 for key share');
 /** One at a time: each change is checked against all other lists as they are. */
 const LOCK_CRITERIA = plain('lock table list in share row exclusive mode');
+const HOLD_CRITERIA = plain('lock table list in row exclusive mode');
 const ALL_CRITERIA = plain('select id, criteria from list where criteria is not null');
 const NOBODY: Criteria = { any: [] };
 const RUNNING_AUTOMATIONS = plain(`
@@ -177,6 +178,14 @@ function leadsTo(criteria: Criteria, listId: string, lists: DynamicLists): boole
   const reached = new Set(listsNamedIn(criteria));
   for (const id of reached) for (const next of listsNamedIn(lists.get(id) ?? NOBODY)) reached.add(next);
   return reached.has(listId);
+}
+
+/**
+ * Keeps the criteria of lists as they are until the transaction ends, so that what begins to run by them was checked
+ * against those that it runs by. Before any other lock.
+ */
+export async function holdLists(tx: Transaction): Promise<void> {
+  await tx.query(HOLD_CRITERIA);
 }
 
 export async function readList(on: Session, id: string): Promise<List | null> {

@@ -119,18 +119,28 @@ describe('dynamic lists', () => {
     expect((await api.call('GET', `/lists/${first}`)).body.criteria).toEqual(inCity(city));
   });
 
-  it('never grow beyond what runs by them can be worked out with, nor does anything run by more', async () => {
-    const conditions = (count: number) => ({ any: Array.from({ length: count }, (_, n) => inCity(`${n}`)) });
+  const conditions = (count: number) => ({ any: Array.from({ length: count }, (_, n) => inCity(`${n}`)) });
+
+  /** Lists that together lead to as many conditions as may be, or nearly; the last of them has one. */
+  async function manyLists(): Promise<string[]> {
     const ids: string[] = [];
-    for (const count of [280, 280, 280, 280, 280, 280, 280, 1])
+    for (const count of [280, 280, 280, 280, 280, 280, 280, 1]) {
       ids.push((await list({ criteria: conditions(count) })).body.id);
-    const [last] = ids.slice(-1);
+    }
+    return ids;
+  }
+
+  async function automationOver(ids: readonly string[]): Promise<string> {
     const who = { any: ids.map((id) => ({ list: id, member: true })) };
-    const automation = async () => {
-      const when = { mode: 'continuous', timeZone: 'Europe/Berlin' };
-      const definition = { who, steps: [{ id: 'go', type: 'leave' }], when };
-      return (await post('/automations', { name: some('Automation'), definition })).body.id;
-    };
+    const when = { mode: 'continuous', timeZone: 'Europe/Berlin' };
+    const definition = { who, steps: [{ id: 'go', type: 'leave' }], when };
+    return (await post('/automations', { name: some('Automation'), definition })).body.id;
+  }
+
+  it('never grow beyond what runs by them can be worked out with, nor does anything run by more', async () => {
+    const ids = await manyLists();
+    const [last] = ids.slice(-1);
+    const automation = () => automationOver(ids);
     const running = await automation();
     expect((await post(`/automations/${running}/activate`, {})).status).toBe(200);
     const emailId = await marketingEmail();
@@ -164,6 +174,21 @@ describe('dynamic lists', () => {
     expect((await post(`/broadcasts/${waiting}/start`, {})).status).toBe(422);
     const another = await broadcast();
     expect([another.status, fieldsOf(another)]).toEqual([422, ['/listIds']]);
+  });
+
+  it('do not grow while what would run by them begins to', async () => {
+    const ids = await manyLists();
+    const [last] = ids.slice(-1);
+    const grow = (count: number) => api.call('PATCH', `/lists/${last}`, { criteria: conditions(count) });
+    for (let round = 0; round < 12; round += 1) {
+      const id = await automationOver(ids);
+      const activate = () => post(`/automations/${id}/activate`, {});
+      const both = round % 2 === 0 ? [activate(), grow(280)] : [grow(280), activate()];
+      const statuses = (await Promise.all(both)).map(({ status }) => status);
+      expect([...statuses].sort()).toEqual([200, 422]);
+      await post(`/automations/${id}/stop`, {});
+      expect((await grow(1)).status).toBe(200);
+    }
   });
 
   it('are never made a circle by two changes at the same time', async () => {
