@@ -256,11 +256,14 @@ describe('an automation', () => {
     await waiting(3);
     told.resolve();
     await holding;
-    expect([(await name).status, (await steps).status, (await activated).status]).toEqual([200, 200, 422]);
+    expect((await name).status).toBe(200);
+    // PostgreSQL does not promise to serve those that wait for a row in the order in which they came.
+    const stepsFirst = (await steps).status === 200;
+    expect((await activated).status).toBe(stepsFirst ? 422 : 200);
     expect((await api.call('GET', path)).body).toMatchObject({
       name: `Both ${counter}`,
-      state: 'draft',
-      definition: { steps: unready },
+      state: stepsFirst ? 'draft' : 'active',
+      definition: { steps: stepsFirst ? unready : leave },
     });
   });
 
