@@ -27,7 +27,6 @@ export interface GateSlice {
   readonly page: { readonly number: number; readonly epoch: number };
   readonly kind: EmailKind;
   readonly email: { readonly id: string; readonly version: number };
-  readonly scheduleSeconds: readonly number[];
   readonly items: readonly GateItem[];
   /** When their messages were made; the sends keep it, so that every attempt is the same message. */
   readonly createdAt: Date;
@@ -89,8 +88,8 @@ interface UnlessAll extends Record<string, unknown> {
 const GIVEN_ARRAYS = '$1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[]';
 const GIVEN_COLUMNS = 'id, prospect_id, address_id, recipient, recipient_domain, list_id, message_id';
 const SEND_COLUMNS = `id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, list_id, broadcast_id,
-       message_id, schedule_seconds, run, attempt_count, created_at`;
-const SEND_VALUES = `id, $8, $9, $10, prospect_id, address_id, recipient, recipient_domain, list_id, $11, message_id, $12::jsonb, 0, 1, $15`;
+       message_id, run, attempt_count, created_at`;
+const SEND_VALUES = `id, $8, $9, $10, prospect_id, address_id, recipient, recipient_domain, list_id, $11, message_id, 0, 1, $14`;
 /** One copy an address: whoever came to an address that had its copy gets none. */
 const ONCE = 'on conflict (broadcast_id, address_id) where broadcast_id is not null do nothing';
 
@@ -98,29 +97,29 @@ const BEGIN = prepared(
   'begin_first_attempts',
   `with made as (
      insert into send (${SEND_COLUMNS}, state, slot, schedule_started_at, first_attempt_at)
-     select ${SEND_VALUES}, 'attempting', 0, $13, $13 from unnest(${GIVEN_ARRAYS}) as given(${GIVEN_COLUMNS})
+     select ${SEND_VALUES}, 'attempting', 0, $12, $12 from unnest(${GIVEN_ARRAYS}) as given(${GIVEN_COLUMNS})
      ${ONCE} returning id, prospect_id, address_id
    ), begun as (
      insert into attempt (send_id, number, epoch, state, trigger, gated_at)
-     select id, 1, $14, 'gated', 'schedule', $13 from made
+     select id, 1, $13, 'gated', 'schedule', $12 from made
    ), noted as (
      insert into audit_entry (at, action, way, actor, prospect_id, address_id, send_id, subject, before, after)
-     select $13, 'attempt.gated', 'system', 'heed', prospect_id, address_id, id, '1', '{"state":"queued"}',
-       jsonb_build_object('state', 'attempting', 'epoch', $14::int) from made
+     select $12, 'attempt.gated', 'system', 'heed', prospect_id, address_id, id, '1', '{"state":"queued"}',
+       jsonb_build_object('state', 'attempting', 'epoch', $13::int) from made
    )
    ${unlessAll('id', 'made')}`,
 );
 const REFUSE = plain(`with made as (
      insert into send (${SEND_COLUMNS}, state, outcome, outcome_reason, finished_at)
-     select ${SEND_VALUES}, 'final', given.outcome, given.reason, $13
-     from unnest(${GIVEN_ARRAYS}, $16::text[], $17::text[]) as given(${GIVEN_COLUMNS}, outcome, reason)
+     select ${SEND_VALUES}, 'final', given.outcome, given.reason, $12
+     from unnest(${GIVEN_ARRAYS}, $15::text[], $16::text[]) as given(${GIVEN_COLUMNS}, outcome, reason)
      ${ONCE} returning id, prospect_id, address_id, outcome, outcome_reason
    ), ended as (
      insert into attempt (send_id, number, epoch, state, trigger, outcome, gated_at, finished_at)
-     select id, 1, $14, 'finished', 'schedule', 'refused', $13, $13 from made
+     select id, 1, $13, 'finished', 'schedule', 'refused', $12, $12 from made
    )
    insert into audit_entry (at, action, way, actor, prospect_id, address_id, send_id, subject, before, after)
-   select $13, case outcome when 'suppressed' then 'send.refused' else 'send.cancelled' end, 'system', 'heed', prospect_id,
+   select $12, case outcome when 'suppressed' then 'send.refused' else 'send.cancelled' end, 'system', 'heed', prospect_id,
      address_id, id, outcome_reason, '{"state":"queued"}', jsonb_build_object('state', 'final', 'outcome', outcome) from made`);
 
 interface Objection extends Record<string, unknown> {
@@ -241,7 +240,6 @@ function valuesOf(slice: GateSlice, items: readonly GateItem[]): unknown[] {
     slice.email.version,
     slice.kind,
     slice.broadcastId,
-    JSON.stringify(slice.scheduleSeconds),
     slice.now,
     slice.page.epoch,
     slice.createdAt,

@@ -26,7 +26,6 @@ export interface BroadcastContent {
   readonly broadcastId: string;
   readonly kind: EmailKind;
   readonly perMinute: number | null;
-  readonly scheduleSeconds: readonly number[];
   readonly email: {
     readonly id: string;
     readonly version: number;
@@ -40,7 +39,7 @@ export interface BroadcastContent {
 }
 
 const CONTENT = plain(`
-  select e.kind, b.per_minute, b.schedule_seconds, v.email_id, v.version, v.subject, v.from_name, v.from_address, v.reply_to,
+  select e.kind, b.per_minute, v.email_id, v.version, v.subject, v.from_name, v.from_address, v.reply_to,
     v.html, v.text
   from broadcast b join email e on e.id = b.email_id
   join email_version v on v.email_id = b.email_id and v.version = b.email_version
@@ -57,7 +56,6 @@ export async function readBroadcastContent(
     broadcastId,
     kind: row.kind!,
     perMinute: row.per_minute!,
-    scheduleSeconds: row.schedule_seconds!,
     email: {
       id: row.email_id!,
       version: row.version!,
@@ -271,16 +269,14 @@ export interface QueuedSlice {
   readonly broadcastId: string;
   readonly kind: EmailKind;
   readonly email: { readonly id: string; readonly version: number };
-  readonly scheduleSeconds: readonly number[];
   readonly items: readonly GateItem[];
   readonly createdAt: Date;
 }
 
 const QUEUE = plain(`
   insert into send (id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, list_id, broadcast_id,
-    message_id, schedule_seconds, run, state, created_at)
-  select g.id, $8, $9, $10, p.id, p.address_id, g.recipient, g.recipient_domain, g.list_id, b.id, g.message_id, $12::jsonb, 0,
-    'queued', $13
+    message_id, run, state, created_at)
+  select g.id, $8, $9, $10, p.id, p.address_id, g.recipient, g.recipient_domain, g.list_id, b.id, g.message_id, 0, 'queued', $12
   from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[])
     as g(id, prospect_id, address_id, recipient, recipient_domain, list_id, message_id)
   join prospect p on p.id = g.prospect_id and p.address_id = g.address_id and p.deleted_at is null
@@ -307,7 +303,6 @@ export async function queueForWorkflows(db: Database, now: Date, slice: QueuedSl
       slice.email.version,
       slice.kind,
       slice.broadcastId,
-      JSON.stringify(slice.scheduleSeconds),
       slice.createdAt,
     ]);
     await startNextRuns(tx, now, made);

@@ -58,9 +58,13 @@ interface Row {
   marketing_paused: boolean;
 }
 
+/** The schedule of a send: its own, or that of its broadcast, which a hundred thousand of them would each repeat. */
+export const scheduleOf = (send: string): string =>
+  `coalesce(${send}.schedule_seconds, (select b.schedule_seconds from broadcast b where b.id = ${send}.broadcast_id))`;
+
 const textOf = (which: string) => `
    select s.id, s.run, s.kind, s.test, s.state, s.outcome, s.outcome_reason, s.prospect_id, s.address_id, s.recipient_domain,
-     s.attempt_count, s.slot, s.next_slot, s.schedule_seconds, s.schedule_started_at, s.next_attempt_at, s.cancel_requested_at,
+     s.attempt_count, s.slot, s.next_slot, ${scheduleOf('s')} as schedule_seconds, s.schedule_started_at, s.next_attempt_at, s.cancel_requested_at,
      s.test or (p.deleted_at is null and p.address_id = s.address_id) as recipient_current, p.email_opt_out, p.bounced,
      (select array_agg(x.reason) from suppression x where x.address_id = s.address_id and x.list_id is null) as address_reasons,
      (select array_agg(x.reason) from suppression x where x.address_id = s.address_id and x.list_id = s.list_id) as list_reasons,

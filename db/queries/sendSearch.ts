@@ -8,6 +8,7 @@ import type {
   SendState,
 } from '../../domain/words.ts';
 import { plain, type Session } from '../connection.ts';
+import { scheduleOf } from './facts.ts';
 import { Conditions } from './keyset.ts';
 
 /** A send as people see it. */
@@ -81,7 +82,7 @@ const COLUMNS = `id, email_id as "emailId", email_version as "emailVersion", kin
   message_id as "messageId", state,
   case when state = 'held' then held_reason end as "heldReason", outcome, outcome_reason as "outcomeReason",
   ${FAULT_OURS} as "faultOurs", run,
-  attempt_count as "attemptCount", schedule_seconds as "scheduleSeconds", first_attempt_at as "firstAttemptAt",
+  attempt_count as "attemptCount", ${scheduleOf('send')} as "scheduleSeconds", first_attempt_at as "firstAttemptAt",
   next_attempt_at as "nextAttemptAt", cancel_requested_at as "cancelRequestedAt", created_at as "createdAt",
   finished_at as "finishedAt"`;
 

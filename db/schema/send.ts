@@ -83,8 +83,8 @@ export const send = pgTable(
     idempotencyKey: text('idempotency_key'),
     requestHash: bytea('request_hash'),
     messageId: text('message_id').notNull(),
-    /** Offsets of the attempts from the first one, in seconds. */
-    scheduleSeconds: jsonb('schedule_seconds').$type<number[]>().notNull(),
+    /** Offsets of the attempts from the first one, in seconds; `null`: those of its broadcast. */
+    scheduleSeconds: jsonb('schedule_seconds').$type<number[]>(),
     state: text('state', { enum: SEND_STATES }).notNull(),
     /** Why it is held, in codes: `marketing_paused`, or the category of a fault of ours. Counts only while it is held. */
     heldReason: text('held_reason'),

@@ -72,7 +72,6 @@ async function sliceOf(broadcastId: string, emailId: string): Promise<GateSlice>
     page,
     kind: 'marketing',
     email: { id: emailId, version: 1 },
-    scheduleSeconds: [0, 60],
     items: recipients.map(({ prospect: _, gated: __, ...item }) => {
       const sendId = randomUUID();
       return { ...item, sendId, messageId: `<${sendId}@heed.test>` };

@@ -18,6 +18,8 @@ import {
   restartBroadcast,
   searchBroadcasts,
 } from '../../db/queries/broadcasts.ts';
+import { readSendFacts } from '../../db/queries/facts.ts';
+import { readSend } from '../../db/queries/sendSearch.ts';
 import { addSuppressions } from '../../db/queries/suppressions.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
 import { listOf, listWith, newBroadcast, readyBroadcast, sendsOf } from '../support/broadcasting.ts';
@@ -59,7 +61,6 @@ async function nextSlice(broadcastId: string, lane = 0): Promise<GateSlice> {
     page,
     kind: 'marketing',
     email: { id: row!.email_id, version: 1 },
-    scheduleSeconds: [0, 60],
     items: recipients.map(({ prospect: _, gated: __, ...item }) => {
       const sendId = crypto.randomUUID();
       return { ...item, sendId, messageId: `<${sendId}@heed.test>` };
@@ -193,6 +194,20 @@ describe('commands', () => {
     expect(await gateSlice(account.db, slice)).toEqual({ kind: 'held_back' });
     await account.setting({ marketing_paused: false });
     expect(await gateSlice(account.db, slice)).toMatchObject({ kind: 'decided' });
+  });
+
+  it('its sends keep the schedule that stood when it was started', async () => {
+    const { listId } = await listOf(account, emails(2));
+    await account.setting({ schedule_seconds: [0, 30, 90] });
+    const id = await readyBroadcast(account, listId);
+    await account.setting({ schedule_seconds: [0, 60] });
+    const slice = await nextSlice(id);
+    expect(await gateSlice(account.db, slice)).toMatchObject({ kind: 'decided' });
+    const ids = slice.items.map(({ sendId }) => sendId);
+    for (const facts of await readSendFacts(account.db, ids, [])) {
+      expect(facts.scheduleSeconds).toEqual([0, 30, 90]);
+    }
+    expect((await readSend(account.db, ids[1]!))?.scheduleSeconds).toEqual([0, 30, 90]);
   });
 
   it('I7: a lost workflow is given another one, once', async () => {

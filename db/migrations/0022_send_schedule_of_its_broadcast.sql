@@ -1,0 +1,1 @@
+ALTER TABLE "send" ALTER COLUMN "schedule_seconds" DROP NOT NULL;
