@@ -1,4 +1,15 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** Those that wait for minutes come first, or the last of them runs alone beside an idle process. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const [long, others] = [sorted.filter(isLong), sorted.filter((file) => !isLong(file))];
+    return [...long, ...others];
+  }
+}
+const isLong = ({ moduleId }: TestSpecification) => /\/test\/(faults|e2e)\//.test(moduleId);
 
 export default defineConfig({
   test: {
@@ -8,6 +19,7 @@ export default defineConfig({
     pool: 'forks',
     // Two processes beside PostgreSQL and Temporal are what two cores bear without timers running late.
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     // Two pages of prospects.
     provide: { automationProspects: 600 },
     testTimeout: 180_000,
