@@ -10,7 +10,12 @@ import {
   restartEnrollment,
   wakeHeldBack,
 } from '../db/queries/enrollmentChanges.ts';
-import { addToOutbox, automationAggregate, type OutboxMessage } from '../db/queries/outbox.ts';
+import {
+  addToOutbox,
+  automationAggregate,
+  type OutboxEntry,
+  type OutboxMessage,
+} from '../db/queries/outbox.ts';
 import { wakePausedSends } from '../db/queries/sends.ts';
 
 const PAGE = 500;
@@ -29,8 +34,7 @@ type AutomationMessage = Extract<
       | 'wakeAutomation'
       | 'followAutomation'
       | 'moveEnrollments'
-      | 'wakeHeldBack'
-      | 'prospectsChanged';
+      | 'wakeHeldBack';
   }
 >;
 
@@ -73,9 +77,20 @@ export async function deliverToAutomations(
       }
       await inPages((after) => db.transaction((tx) => wakeHeldBack(tx, now, after, PAGE)));
       return inPages((after) => db.transaction((tx) => wakePausedSends(tx, now, after, PAGE)));
-    case 'prospectsChanged':
-      return enrollChanged(db, programs, now, message.prospectIds);
   }
+}
+
+/** Looks at everybody whom these entries name, at each once. */
+export async function enrollAllChanged(
+  { db, now = () => new Date() }: { db: Database; now?: () => Date },
+  entries: readonly OutboxEntry[],
+): Promise<void> {
+  const changed = new Set<string>();
+  for (const { message } of entries) {
+    if (message.type !== 'prospectsChanged') continue;
+    for (const id of message.prospectIds) changed.add(id);
+  }
+  await enrollChanged(db, programs, now(), [...changed]);
 }
 
 /**

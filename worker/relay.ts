@@ -20,7 +20,7 @@ import { startNextRunIfUnfinished } from '../db/queries/runs.ts';
 import { isOver } from '../domain/bulkUpdate/words.ts';
 import type { InboundReader } from '../domain/inbound.ts';
 import type { SendOutcome } from '../domain/words.ts';
-import { deliverToAutomations } from './automationRelay.ts';
+import { deliverToAutomations, enrollAllChanged } from './automationRelay.ts';
 import { deliverToBroadcasts } from './broadcastRelay.ts';
 
 const BATCH = 100;
@@ -98,18 +98,21 @@ type Early = Map<number, number>;
 async function drain(deps: RelayParts, early: Early, stopping: () => boolean): Promise<number> {
   for (;;) {
     for (const [id, until] of early) if (until <= performance.now()) early.delete(id);
-    const after: Record<OutboxPart, number> = { rest: 0, starts: 0 };
+    const after: Record<OutboxPart, number> = { changes: 0, rest: 0, starts: 0 };
     let delivered = 0;
     let failed = 0;
     const isOver = async (part: OutboxPart) => {
       const batch = await deliverBatch(deps, early, part, after[part]);
       delivered += batch.delivered;
       failed += batch.failed;
-      after[part] = batch.lastId ?? after[part];
+      // A change that got its id earlier may be committed later.
+      if (part !== 'changes' || failed > 0) after[part] = batch.lastId ?? after[part];
       return batch.lastId === null;
     };
-    // Between two batches of starts whatever else has come up is told.
-    while (!stopping() && !((await isOver('rest')) && (await isOver('starts'))));
+    // Between two batches whatever is more urgent and has come up is told.
+    const allAreOver = async () =>
+      (await isOver('changes')) && (await isOver('rest')) && (await isOver('starts'));
+    while (!stopping() && !(await allAreOver()));
     // An aggregate's next entry is taken in the next pass.
     if (delivered === 0 || stopping()) return failed;
   }
@@ -124,7 +127,10 @@ async function deliverBatch(
   return deps.db.transaction(async (tx) => {
     const taken = await takeFromOutbox(tx, part, BATCH, afterId);
     const entries = taken.filter(({ id }) => !early.has(id));
-    const once = { wakeSalesforcePush: onlyOnce(() => deps.processes.wakeSalesforcePush()) };
+    const once: Once = {
+      wakeSalesforcePush: onlyOnce(() => deps.processes.wakeSalesforcePush()),
+      enrollChanged: onlyOnce(() => enrollAllChanged(deps, entries)),
+    };
     const results = await Promise.allSettled(entries.map((entry) => deliver(deps, entry, once)));
     const done = entries.filter((_, index) => results[index]!.status === 'fulfilled');
     await removeFromOutbox(
@@ -151,7 +157,7 @@ class TooEarly extends Error {}
 async function deliver(
   { db, processes, readInbound, now = () => new Date() }: RelayParts,
   entry: OutboxEntry,
-  once: { wakeSalesforcePush(): Promise<void> },
+  once: Once,
 ): Promise<void> {
   const { message } = entry;
   switch (message.type) {
@@ -198,8 +204,9 @@ async function deliver(
     case 'followAutomation':
     case 'moveEnrollments':
     case 'wakeHeldBack':
-    case 'prospectsChanged':
       return deliverToAutomations({ db, processes }, now(), message);
+    case 'prospectsChanged':
+      return once.enrollChanged();
     case 'startBroadcast':
     case 'wakeBroadcast':
     case 'endSendsOfBroadcast':
@@ -214,7 +221,12 @@ async function deliver(
   }
 }
 
-/** However many entries of a batch ask for it. */
+/** What is done once for a batch, however many of its entries ask for it. */
+interface Once {
+  wakeSalesforcePush(): Promise<void>;
+  enrollChanged(): Promise<void>;
+}
+
 function onlyOnce(work: () => Promise<void>): () => Promise<void> {
   let done: Promise<void> | undefined;
   return () => {

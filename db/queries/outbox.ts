@@ -101,15 +101,25 @@ export function automationAggregate(automationId: string): string {
   return `automation:${automationId}`;
 }
 
-const TAKE = plain(`
+const TYPES_OF = {
+  changes: `= 'prospectsChanged'`,
+  rest: `not in ('prospectsChanged', 'startEnrollment')`,
+  starts: `= 'startEnrollment'`,
+} as const;
+/**
+ * What is told apart: `changes` of prospects, who are to be enrolled within seconds; `starts` of enrollments, of which an
+ * automation adds hundreds at a time; and the `rest`.
+ */
+export type OutboxPart = keyof typeof TYPES_OF;
+
+const take = (part: OutboxPart) =>
+  plain(`
   select id, aggregate, message from outbox o
   where not exists (select 1 from outbox earlier where earlier.aggregate = o.aggregate and earlier.id < o.id)
-    and o.id > $2 and (message->>'type' = 'startEnrollment') = $3
+    and o.id > $2 and message->>'type' ${TYPES_OF[part]}
   order by id limit $1 for update skip locked`);
+const TAKE = { changes: take('changes'), rest: take('rest'), starts: take('starts') } as const;
 const REMOVE = plain('delete from outbox where id = any($1::bigint[])');
-
-/** `starts`: of enrollments, of which an automation adds thousands at a time; `rest`: everything else, which is not to wait behind them. */
-export type OutboxPart = 'rest' | 'starts';
 
 /**
  * Takes the first undelivered entry of up to `limit` aggregates, where it is of this part, and locks them for this
@@ -121,10 +131,9 @@ export async function takeFromOutbox(
   limit: number,
   afterId = 0,
 ): Promise<OutboxEntry[]> {
-  const rows = await tx.query<{ id: string; aggregate: string; message: OutboxMessage }>(TAKE, [
+  const rows = await tx.query<{ id: string; aggregate: string; message: OutboxMessage }>(TAKE[part], [
     limit,
     afterId,
-    part === 'starts',
   ]);
   return rows.map((row) => ({ id: Number(row.id), aggregate: row.aggregate, message: row.message }));
 }

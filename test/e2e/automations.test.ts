@@ -509,6 +509,24 @@ describe('I7: a workflow that was lost is started again by the sweep', () => {
   });
 });
 
+it('while thousands of other entries are to be told: whoever comes to match does not wait behind them', async () => {
+  const { prospect, these } = await newPerson();
+  const id = await running(all(these, company));
+  await account.db.query(
+    plain(`insert into outbox (aggregate, message, created_at)
+           select 'send:' || id, jsonb_build_object('type', 'wakeSend', 'sendId', id, 'run', 1), now()
+           from (select uuidv7()::text as id from generate_series(1, 5000)) sends`),
+  );
+  await changeProspect(prospect.id, { company: 'come' });
+  await until('somebody is enrolled', async () => (await enrollmentsOf(account, id)).length > 0);
+  const overtaken = await account.db.query(
+    plain(`delete from outbox where message->>'type' = 'wakeSend' returning id`),
+  );
+  // More than the batch that is under way, which the deletion waits for.
+  expect(overtaken.length).toBeGreaterThan(1_000);
+  await transition(account, id, 'stop');
+});
+
 // The last one: what hundreds of enrollments have still to do would slow the others down.
 it('while another automation enrolls hundreds: what they wait for holds up nobody else', async () => {
   const crowd = Array.from({ length: 1_200 }, (_, n) => parsed(`crowd${n}@example.net`));

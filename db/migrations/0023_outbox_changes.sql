@@ -1,0 +1,1 @@
+CREATE INDEX "outbox_changes" ON "outbox" USING btree ("id") WHERE message->>'type' = 'prospectsChanged';
