@@ -159,7 +159,7 @@ async function deliver(
   entry: OutboxEntry,
   once: Once,
 ): Promise<void> {
-  const { message } = entry;
+  const { aggregate, message } = entry;
   switch (message.type) {
     case 'startSend':
       return processes.startSend(message);
@@ -204,7 +204,8 @@ async function deliver(
     case 'followAutomation':
     case 'moveEnrollments':
     case 'wakeHeldBack':
-      return deliverToAutomations({ db, processes }, now(), message);
+    case 'wakePausedSends':
+      return deliverToAutomations({ db, processes }, now(), { aggregate, message });
     case 'prospectsChanged':
       return once.enrollChanged();
     case 'startBroadcast':
@@ -212,6 +213,7 @@ async function deliver(
     case 'endSendsOfBroadcast':
       return deliverToBroadcasts({ db, processes }, now(), message);
     case 'endSendsOfDomain':
+      // All of them at once: what was said no to is over for everybody who looks, before workflows are told one by one.
       for (let after: string | null = NO_ID; after !== null; ) {
         const page: string = after;
         after = await db.transaction((own) =>

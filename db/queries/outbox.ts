@@ -1,5 +1,10 @@
 import { plain, type Session, type Transaction } from '../connection.ts';
 
+interface Paged {
+  /** The last one that an entry before this one came to. */
+  readonly after?: string;
+}
+
 /** What the relay is to tell Temporal. Ids and codes only: nothing personal leaves the database. */
 export type OutboxMessage =
   | {
@@ -38,17 +43,13 @@ export type OutboxMessage =
   | { readonly type: 'startAutomation'; readonly automationId: string; readonly run: number }
   | { readonly type: 'wakeAutomation'; readonly automationId: string; readonly run: number }
   /** The enrollments of an automation follow its new state, page by page. */
-  | { readonly type: 'followAutomation'; readonly automationId: string; readonly after?: string }
+  | ({ readonly type: 'followAutomation'; readonly automationId: string } & Paged)
   /** Those inside of an automation go over to this version, page by page. */
-  | {
-      readonly type: 'moveEnrollments';
-      readonly automationId: string;
-      readonly version: number;
-      /** The last one that an entry before this one came to. */
-      readonly after?: string;
-    }
-  /** Marketing email goes out again, or is held back otherwise: who waited for that is woken, page by page. */
-  | { readonly type: 'wakeHeldBack' }
+  | ({ readonly type: 'moveEnrollments'; readonly automationId: string; readonly version: number } & Paged)
+  /** Marketing email goes out again, or is held back otherwise: broadcasts and enrollments are woken, page by page. */
+  | ({ readonly type: 'wakeHeldBack' } & Paged)
+  /** The same for sends by themselves. */
+  | ({ readonly type: 'wakePausedSends' } & Paged)
   | { readonly type: 'startBroadcast'; readonly broadcastId: string; readonly run: number }
   /** Somebody paused, resumed or cancelled it. */
   | { readonly type: 'wakeBroadcast'; readonly broadcastId: string; readonly run: number }
