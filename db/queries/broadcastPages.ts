@@ -98,12 +98,20 @@ export interface Recipient {
   readonly gated: { readonly sendId: string; readonly messageId: string; readonly createdAt: Date } | null;
 }
 
+/**
+ * Those of the pages `g`, found by the bounds of each. As a plain join it was planned by a ninth of all recipients, the
+ * estimate for any two bounds, and all of a million were read for each page of five hundred.
+ */
+const RECIPIENTS_OF_PAGE = `cross join lateral (
+     select prospect_id, list_id from broadcast_recipient
+     where broadcast_id = g.broadcast_id and prospect_id between g.first_id and g.last_id offset 0)`;
+
 /** Recipients of a page that have no send yet; an address that has one in this broadcast gets no second one. */
 const RECIPIENTS =
   plain(`select r.list_id, p.id, p.address_id, p.email, a.domain, p.first_name, p.last_name, p.company, p.title, p.phone, p.country,
      p.state, p.city, p.postal_code, p.website, p.lead_source, p.time_zone, p.custom
    from broadcast_page g
-   join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
+   ${RECIPIENTS_OF_PAGE} r
    join prospect p on p.id = r.prospect_id join address a on a.id = p.address_id
    where g.broadcast_id = $1 and g.number = $2
      and not exists (select from send s where s.broadcast_id = $1 and s.address_id = p.address_id)
@@ -117,7 +125,7 @@ const GATED = plain(`
     p.id, p.first_name, p.last_name, p.company, p.title, p.phone, p.country, p.state, p.city, p.postal_code, p.website,
     p.lead_source, p.time_zone, p.custom
   from broadcast_page g
-  join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
+  ${RECIPIENTS_OF_PAGE} r
   join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
   join attempt a on a.send_id = s.id and a.state = 'gated' join prospect p on p.id = r.prospect_id
   where g.broadcast_id = $1 and g.number = $2 order by r.prospect_id`);
@@ -167,7 +175,7 @@ const LOST = plain(`
   select s.id as "sendId", s.prospect_id as "prospectId", s.address_id as "addressId", s.recipient_domain as "recipientDomain",
     a.number, a.epoch
   from broadcast_page g
-  join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
+  ${RECIPIENTS_OF_PAGE} r
   join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
   join attempt a on a.send_id = s.id and a.state = 'handing_over'
   where g.broadcast_id = $1 and g.number = any($2::int[])`);
@@ -175,7 +183,7 @@ const LOST = plain(`
 const RAISE_GATED = plain(`
   update attempt a set epoch = a.epoch + 1
   from broadcast_page g
-  join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
+  ${RECIPIENTS_OF_PAGE} r
   join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
   where g.broadcast_id = $1 and g.number = any($2::int[]) and a.send_id = s.id and a.state = 'gated'`);
 
@@ -186,7 +194,7 @@ const RAISE_GATED = plain(`
 const ORPHANS = plain(`
   with left_behind as (
     select s.id, s.recipient_domain from broadcast_page g
-    join broadcast_recipient r on r.broadcast_id = g.broadcast_id and r.prospect_id between g.first_id and g.last_id
+    ${RECIPIENTS_OF_PAGE} r
     join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id
     where g.broadcast_id = $1 and g.number = any($2::int[]) and s.state = 'attempting' and s.run = 0
     order by s.id for no key update of s

@@ -122,7 +122,7 @@ async function blockedByLists(
     await readDynamicLists(on, criteria),
     now,
     'everybody',
-    1,
+    { valuesBefore: 1 },
   );
   const rows = await on.query<{ id: string; otherwise: boolean; lists: string[] }>(
     plain(`

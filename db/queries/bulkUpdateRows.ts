@@ -68,7 +68,7 @@ function matchingSql(
   const sql =
     decided === null
       ? criteriaSql(criteria, lists, now, 'everybody')
-      : criteriaSql(criteria, lists, now, 'few', 0, decided.at);
+      : criteriaSql(criteria, lists, now, 'few', { until: decided.at });
   const values = [...sql.values];
   const before = current(field, values);
   const reason = reasonOf(field);

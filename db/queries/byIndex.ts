@@ -2,7 +2,8 @@ import { prepared, type Transaction } from '../connection.ts';
 
 const BY_INDEX = prepared(
   'by_index',
-  `select set_config(name, 'off', true) from unnest(array['enable_seqscan', 'enable_hashjoin', 'enable_mergejoin', 'jit']) as name`,
+  `select set_config(name, value, true) from (values ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'),
+     ('enable_mergejoin', 'off'), ('jit', 'off'), ('max_parallel_workers_per_gather', '0')) as s(name, value)`,
 );
 
 /**

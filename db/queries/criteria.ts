@@ -11,6 +11,7 @@ import { matches } from '../../domain/criteria/matches.ts';
 import { plain, type Session } from '../connection.ts';
 import {
   COVERED_BY_DOMAIN,
+  type CriteriaSqlOptions,
   criteriaSql,
   type DynamicLists,
   historySource,
@@ -46,8 +47,14 @@ export async function checkLists(on: Session, criteria: Criteria): Promise<void>
   await toSql(on, criteria, new Date(0), 'few');
 }
 
-async function toSql(on: Session, criteria: Criteria, now: Date, reach: Reach) {
-  return criteriaSql(criteria, await readDynamicLists(on, criteria), now, reach);
+async function toSql(
+  on: Session,
+  criteria: Criteria,
+  now: Date,
+  reach: Reach,
+  beyond?: CriteriaSqlOptions['beyond'],
+) {
+  return criteriaSql(criteria, await readDynamicLists(on, criteria), now, reach, { beyond });
 }
 
 /**
@@ -77,7 +84,8 @@ export async function readMatchingPage(
   afterId: string | null,
   limit: number,
 ): Promise<string[]> {
-  const { from, where, values } = await toSql(on, criteria, now, 'few');
+  const beyond = afterId === null ? undefined : ({ id: afterId, operator: '>' } as const);
+  const { from, where, values } = await toSql(on, criteria, now, 'few', beyond);
   const bound = [...values, limit];
   const after = afterId === null ? '' : `and p.id > $${bound.push(afterId)}`;
   const rows = await on.query<{ id: string }>(

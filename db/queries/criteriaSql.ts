@@ -62,20 +62,24 @@ const REFUSED = {
 export const folded = (expression: string): string =>
   `replace(lower(${expression} collate "pg_c_utf8"), 'ς', 'σ')`;
 
-/**
- * @param valuesBefore how many values the statement has before these
- * @param until where windows of the last days end, when they began to count from an earlier `now`
- * @throws ListsRefused
- */
+export interface CriteriaSqlOptions {
+  /** How many values the statement has before these. */
+  readonly valuesBefore?: number;
+  /** Where windows of the last days end, when they began to count from an earlier `now`. */
+  readonly until?: Date;
+  /** The statement asks for prospects beyond this one only. */
+  readonly beyond?: { readonly id: string; readonly operator: '<' | '>' } | undefined;
+}
+
+/** @throws ListsRefused */
 export function criteriaSql(
   criteria: Criteria,
   lists: DynamicLists,
   now: Date,
   reach: Reach,
-  valuesBefore = 0,
-  until = now,
+  options: CriteriaSqlOptions = {},
 ): CriteriaSql {
-  const writer = new Writer(lists, now, until, reach, valuesBefore);
+  const writer = new Writer(lists, now, reach, options);
   const where = writer.write(criteria);
   const address = writer.needsAddress ? ' join address a on a.id = p.address_id' : '';
   return { from: `prospect p${address}${writer.joins.join('')}`, where, values: writer.values };
@@ -187,16 +191,18 @@ class Writer {
   readonly #now: Date;
   readonly #until: Date;
   readonly #reach: Reach;
+  readonly #beyond: CriteriaSqlOptions['beyond'];
   #conditions = 0;
   /** The dynamic lists that the condition at hand stands within. */
   readonly #within: string[] = [];
 
-  constructor(lists: DynamicLists, now: Date, until: Date, reach: Reach, valuesBefore: number) {
-    this.#valuesBefore = valuesBefore;
+  constructor(lists: DynamicLists, now: Date, reach: Reach, options: CriteriaSqlOptions) {
+    this.#valuesBefore = options.valuesBefore ?? 0;
     this.#lists = lists;
     this.#now = now;
-    this.#until = until;
+    this.#until = options.until ?? now;
     this.#reach = reach;
+    this.#beyond = options.beyond;
   }
 
   write(criteria: Criteria): string {
@@ -401,7 +407,8 @@ class Writer {
   #member(listId: string): string {
     const criteria = this.#lists.get(listId);
     if (criteria === undefined) {
-      return `exists (select from list_member m where m.list_id = ${this.#value(listId, 'uuid')} and m.prospect_id = p.id)`;
+      return `exists (select from list_member m
+        where m.list_id = ${this.#value(listId, 'uuid')} and m.prospect_id = p.id${this.#beyondToo('m.prospect_id')})`;
     }
     if (this.#within.includes(listId)) throw new ListsRefused('circle');
     if (this.#within.length === MAX_LISTS_DEEP) throw new ListsRefused('too_deep');
@@ -409,6 +416,16 @@ class Writer {
     const sql = this.write(criteria);
     this.#within.pop();
     return sql;
+  }
+
+  /**
+   * PostgreSQL does not conclude the bound of what is equal to the prospect's id. Without it, it merges all members from
+   * the first one for each page: a list of a million took a second a page at its end.
+   */
+  #beyondToo(column: string): string {
+    return this.#beyond === undefined
+      ? ''
+      : ` and ${column} ${this.#beyond.operator} ${this.#value(this.#beyond.id, 'uuid')}`;
   }
 
   #happened(condition: HistoryCondition): string {

@@ -55,7 +55,10 @@ export async function searchProspects(
   if (filter.listId !== undefined) {
     const member = { list: filter.listId, member: true };
     const lists = await readDynamicLists(on, member);
-    const sql = criteriaSql(member, lists, now, 'few', conditions.values.length);
+    const sql = criteriaSql(member, lists, now, 'few', {
+      valuesBefore: conditions.values.length,
+      beyond: page.after === undefined ? undefined : { id: page.after, operator: '<' },
+    });
     conditions.addNumbered(sql.where, sql.values);
     from = sql.from;
   }

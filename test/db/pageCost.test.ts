@@ -1,0 +1,99 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { plain } from '../../db/connection.ts';
+import {
+  claimPage,
+  leavePage,
+  readGatedRecipients,
+  readPageRecipients,
+  takeBackPages,
+} from '../../db/queries/broadcastPages.ts';
+import { readMatchingPage } from '../../db/queries/criteria.ts';
+import { searchProspects } from '../../db/queries/prospectSearch.ts';
+import { PAGE_RECIPIENTS } from '../../domain/broadcast/pacing.ts';
+import { createTestAccount, type TestAccount } from '../support/account.ts';
+import { listOf, readyBroadcast } from '../support/broadcasting.ts';
+
+/*
+ * A page costs what it holds, wherever it lies and however many there are. Counted by the rows that PostgreSQL looks at,
+ * by the plans that it takes for many.
+ */
+
+const PEOPLE = 20 * PAGE_RECIPIENTS;
+
+let account: TestAccount;
+let listId: string;
+let prospectIds: string[];
+beforeAll(async () => {
+  // One connection, which counts what it read and tells it when asked.
+  account = await createTestAccount({ poolSize: 1 });
+  const emails = Array.from({ length: PEOPLE }, (_, n) => `p${n}@example.net`);
+  ({ listId, prospectIds } = await listOf(account, emails));
+});
+afterAll(() => account?.close());
+
+/** How many rows of a table are looked at in this, in its indexes and in itself. */
+async function looksAt(table: string, what: () => Promise<unknown>): Promise<number> {
+  const count = async () => {
+    await account.db.query(plain('select pg_stat_force_next_flush()'));
+    const [row] = await account.db.query<{ n: number }>(
+      plain(`select (coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
+               + (select sum(idx_tup_read) from pg_stat_user_indexes where relname = $1))::int as n
+             from pg_stat_user_tables where relname = $1`),
+      [table],
+    );
+    return row!.n;
+  };
+  const before = await count();
+  await what();
+  return (await count()) - before;
+}
+
+it('of the members of a list, whatever the page', async () => {
+  await account.db.query(plain('analyze'));
+  const page = 100;
+  // The rows before and after a page are looked at in passing.
+  const inPage = 2 * page + 10;
+  const member = { list: listId, member: true } as const;
+  const last = prospectIds.at(-page - 1)!;
+  let found: string[] = [];
+  const read = () =>
+    readMatchingPage(account.db, member, new Date(), last, page).then((ids) => {
+      found = ids;
+    });
+  expect(await looksAt('list_member', read)).toBeLessThanOrEqual(inPage);
+  expect(found).toEqual(prospectIds.slice(-page));
+  const oldest = prospectIds[page]!;
+  const search = () =>
+    searchProspects(account.db, { listId }, { after: oldest, limit: page }, new Date()).then((rows) => {
+      found = rows.map(({ id }) => id);
+    });
+  expect(await looksAt('list_member', search)).toBeLessThanOrEqual(inPage);
+  expect(found).toEqual(prospectIds.slice(0, page).toReversed());
+});
+
+it('of the recipients of a broadcast', async () => {
+  const { db } = account;
+  const broadcastId = await readyBroadcast(account, listId);
+  await db.query(plain('analyze'));
+  // Of a million, reading all in their order looks cheaper to PostgreSQL than sorting; of these it does so with this.
+  await db.query(plain('set enable_sort = off'));
+  const claim = async () => (await claimPage(db, broadcastId, 0))!;
+  const first = await claim();
+  const inPage = 2 * PAGE_RECIPIENTS;
+  let recipients = 0;
+  const read = async () => {
+    recipients = (await readPageRecipients(db, first)).length;
+  };
+  const looked = await looksAt('broadcast_recipient', read);
+  expect(recipients).toBe(PAGE_RECIPIENTS);
+  expect(looked).toBeGreaterThanOrEqual(PAGE_RECIPIENTS);
+  expect(looked).toBeLessThanOrEqual(inPage);
+  const gated = () => readGatedRecipients(db, first);
+  expect(await looksAt('broadcast_recipient', gated)).toBeLessThanOrEqual(inPage);
+  const leave = () => leavePage(db, new Date(), first, 'done', () => []);
+  expect(await looksAt('broadcast_recipient', leave)).toBeLessThanOrEqual(inPage);
+  await claim();
+  // It looks for what was gated and for what was being handed over.
+  const takeBack = () => takeBackPages(db, broadcastId, 0);
+  expect(await looksAt('broadcast_recipient', takeBack)).toBeLessThanOrEqual(2 * inPage);
+});
