@@ -193,8 +193,10 @@ class Writer {
   readonly #reach: Reach;
   readonly #beyond: CriteriaSqlOptions['beyond'];
   #conditions = 0;
+  /** Within how many negations and alternatives the condition at hand stands. */
+  #inside = 0;
   /** The dynamic lists that the condition at hand stands within. */
-  readonly #within: string[] = [];
+  readonly #leadingHere: string[] = [];
 
   constructor(lists: DynamicLists, now: Date, reach: Reach, options: CriteriaSqlOptions) {
     this.#valuesBefore = options.valuesBefore ?? 0;
@@ -207,8 +209,8 @@ class Writer {
 
   write(criteria: Criteria): string {
     if ('all' in criteria) return this.#join(criteria.all, 'and', 'true');
-    if ('any' in criteria) return this.#join(criteria.any, 'or', 'false');
-    if ('none' in criteria) return not(this.#join(criteria.none, 'or', 'false'));
+    if ('any' in criteria) return this.#within(() => this.#join(criteria.any, 'or', 'false'));
+    if ('none' in criteria) return not(this.#within(() => this.#join(criteria.none, 'or', 'false')));
     this.#conditions += 1;
     if (this.#conditions > MAX_CONDITIONS) throw new ListsRefused('too_large');
     return this.#condition(criteria);
@@ -225,9 +227,29 @@ class Writer {
 
   #condition(condition: Condition): string {
     if ('field' in condition) return this.#field(condition);
-    if ('suppressed' in condition) return whether(condition.suppressed, this.#suppressed(condition));
-    if ('list' in condition) return whether(condition.member, this.#member(condition.list));
-    return whether(condition.happened, this.#happened(condition));
+    if ('suppressed' in condition)
+      return this.#whether(condition.suppressed, () => this.#suppressed(condition));
+    if ('list' in condition) return this.#whether(condition.member, () => this.#member(condition.list));
+    return this.#whether(condition.happened, () => this.#happened(condition));
+  }
+
+  #whether(wanted: boolean, condition: () => string): string {
+    return wanted ? condition() : not(this.#within(condition));
+  }
+
+  #within(write: () => string): string {
+    this.#inside += 1;
+    const sql = write();
+    this.#inside -= 1;
+    return sql;
+  }
+
+  /**
+   * PostgreSQL makes a join of what is asked of everybody who is to match. Of anything else it would gather all rows before
+   * it looks at the first prospect, for each page anew; with an offset, it looks for each prospect's own.
+   */
+  #exists(rows: string): string {
+    return `exists (${rows}${this.#reach === 'few' && this.#inside > 0 ? ' offset 0' : ''})`;
   }
 
   #field(condition: FieldCondition): string {
@@ -379,8 +401,8 @@ class Writer {
     const tests: string[] = [];
     if (ofAddress.length > 0) {
       tests.push(
-        `exists (select from suppression x where x.address_id = p.address_id and x.list_id is null
-           and x.reason = any(${this.#value(ofAddress, 'text[]')}))`,
+        this.#exists(`select from suppression x where x.address_id = p.address_id and x.list_id is null
+          and x.reason = any(${this.#value(ofAddress, 'text[]')})`),
       );
     }
     if (wanted.includes('domain') || wanted.includes('manual')) tests.push(this.#coveredByDomain());
@@ -407,14 +429,14 @@ class Writer {
   #member(listId: string): string {
     const criteria = this.#lists.get(listId);
     if (criteria === undefined) {
-      return `exists (select from list_member m
-        where m.list_id = ${this.#value(listId, 'uuid')} and m.prospect_id = p.id${this.#beyondToo('m.prospect_id')})`;
+      return this.#exists(`select from list_member m
+        where m.list_id = ${this.#value(listId, 'uuid')} and m.prospect_id = p.id${this.#beyondToo('m.prospect_id')}`);
     }
-    if (this.#within.includes(listId)) throw new ListsRefused('circle');
-    if (this.#within.length === MAX_LISTS_DEEP) throw new ListsRefused('too_deep');
-    this.#within.push(listId);
+    if (this.#leadingHere.includes(listId)) throw new ListsRefused('circle');
+    if (this.#leadingHere.length === MAX_LISTS_DEEP) throw new ListsRefused('too_deep');
+    this.#leadingHere.push(listId);
     const sql = this.write(criteria);
-    this.#within.pop();
+    this.#leadingHere.pop();
     return sql;
   }
 
@@ -465,10 +487,6 @@ class Writer {
 
 function not(condition: string): string {
   return `((${condition}) is not true)`;
-}
-
-function whether(wanted: boolean, condition: string): string {
-  return wanted ? condition : not(condition);
 }
 
 function unfit(condition: FieldCondition): Error {

@@ -10,8 +10,9 @@ import {
 import { readMatchingPage } from '../../db/queries/criteria.ts';
 import { searchProspects } from '../../db/queries/prospectSearch.ts';
 import { PAGE_RECIPIENTS } from '../../domain/broadcast/pacing.ts';
+import type { Criteria } from '../../domain/criteria/criteria.ts';
 import { createTestAccount, type TestAccount } from '../support/account.ts';
-import { listOf, readyBroadcast } from '../support/broadcasting.ts';
+import { listOf, listWith, readyBroadcast } from '../support/broadcasting.ts';
 
 /*
  * A page costs what it holds, wherever it lies and however many there are. Counted by the rows that PostgreSQL looks at,
@@ -69,6 +70,25 @@ it('of the members of a list, whatever the page', async () => {
     });
   expect(await looksAt('list_member', search)).toBeLessThanOrEqual(inPage);
   expect(found).toEqual(prospectIds.slice(0, page).toReversed());
+});
+
+it('of those whom a list leaves out, or whom one of several lists holds', async () => {
+  const others = await listWith(
+    account,
+    prospectIds.filter((_, index) => index % 2 === 0),
+  );
+  await account.db.query(plain('analyze'));
+  const page = 100;
+  // Every second one is passed over, and each may be asked for in both lists.
+  const atMost = 12 * page;
+  const after = prospectIds[page]!;
+  const pageOf = (criteria: Criteria) =>
+    looksAt('list_member', () => readMatchingPage(account.db, criteria, new Date(), after, page));
+  const member = { list: listId, member: true } as const;
+  const other = { list: others, member: true } as const;
+  expect(await pageOf({ all: [member, { none: [other] }] })).toBeLessThanOrEqual(atMost);
+  expect(await pageOf({ all: [member, { ...other, member: false }] })).toBeLessThanOrEqual(atMost);
+  expect(await pageOf({ any: [member, other] })).toBeLessThanOrEqual(atMost);
 });
 
 it('of the recipients of a broadcast', async () => {
