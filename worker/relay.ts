@@ -10,6 +10,7 @@ import { applyInbound } from '../db/queries/inbound.ts';
 import {
   addToOutbox,
   OUTBOX_CHANNEL,
+  OUTBOX_PARTS,
   type OutboxEntry,
   type OutboxPart,
   removeFromOutbox,
@@ -97,23 +98,28 @@ type Early = Map<number, number>;
 /** Delivers what there is, in passes over the whole outbox so that an entry that fails holds up its aggregate alone. */
 async function drain(deps: RelayParts, early: Early, stopping: () => boolean): Promise<number> {
   for (;;) {
-    for (const [id, until] of early) if (until <= performance.now()) early.delete(id);
-    const after: Record<OutboxPart, number> = { changes: 0, rest: 0, starts: 0 };
+    // What could not be delivered is passed over until the next pass; what got its id earlier may be committed later.
+    const after: Record<OutboxPart, number> = { changes: 0, single: 0, under_way: 0, starts: 0 };
     let delivered = 0;
     let failed = 0;
     const isOver = async (part: OutboxPart) => {
+      for (const [id, until] of early) {
+        if (until > performance.now()) continue;
+        early.delete(id);
+        after.single = Math.min(after.single, id - 1);
+      }
       const batch = await deliverBatch(deps, early, part, after[part]);
       delivered += batch.delivered;
       failed += batch.failed;
-      // A change that got its id earlier may be committed later.
-      if (part !== 'changes' || failed > 0) after[part] = batch.lastId ?? after[part];
-      return batch.lastId === null;
+      after[part] = batch.leftId ?? after[part];
+      return batch.isEmpty;
     };
     // Between two batches whatever is more urgent and has come up is told.
-    const allAreOver = async () =>
-      (await isOver('changes')) && (await isOver('rest')) && (await isOver('starts'));
+    const allAreOver = async () => {
+      for (const part of OUTBOX_PARTS) if (!(await isOver(part))) return false;
+      return true;
+    };
     while (!stopping() && !(await allAreOver()));
-    // An aggregate's next entry is taken in the next pass.
     if (delivered === 0 || stopping()) return failed;
   }
 }
@@ -123,7 +129,13 @@ async function deliverBatch(
   early: Early,
   part: OutboxPart,
   afterId: number,
-): Promise<{ delivered: number; failed: number; lastId: number | null }> {
+): Promise<{
+  delivered: number;
+  failed: number;
+  /** The last one that was taken and stays. */
+  leftId: number | null;
+  isEmpty: boolean;
+}> {
   return deps.db.transaction(async (tx) => {
     const taken = await takeFromOutbox(tx, part, BATCH, afterId);
     const entries = taken.filter(({ id }) => !early.has(id));
@@ -147,7 +159,8 @@ async function deliverBatch(
       failed++;
       deps.log.debug({ error: message(result.reason) }, 'not delivered');
     }
-    return { delivered: done.length, failed, lastId: taken.at(-1)?.id ?? null };
+    const left = taken.findLast((entry) => !done.includes(entry));
+    return { delivered: done.length, failed, leftId: left?.id ?? null, isEmpty: taken.length === 0 };
   });
 }
 

@@ -1,4 +1,4 @@
-import { plain, type Session, type Transaction } from '../connection.ts';
+import { plain, type Session, type Statement, type Transaction } from '../connection.ts';
 
 interface Paged {
   /** The last one that an entry before this one came to. */
@@ -102,24 +102,55 @@ export function automationAggregate(automationId: string): string {
   return `automation:${automationId}`;
 }
 
-const TYPES_OF = {
-  changes: `= 'prospectsChanged'`,
-  rest: `not in ('prospectsChanged', 'startEnrollment')`,
-  starts: `= 'startEnrollment'`,
-} as const;
 /**
- * What is told apart: `changes` of prospects, who are to be enrolled within seconds; `starts` of enrollments, of which an
- * automation adds hundreds at a time; and the `rest`.
+ * What is told apart, the most urgent first: `changes` of prospects, who are to be enrolled within seconds; `single`
+ * commands and what came in; what is told to those `under_way`, of whom there may be thousands at a time; and `starts`, of
+ * which a broadcast or an automation adds as many.
  */
-export type OutboxPart = keyof typeof TYPES_OF;
+export const OUTBOX_PARTS = ['changes', 'single', 'under_way', 'starts'] as const;
+export type OutboxPart = (typeof OUTBOX_PARTS)[number];
 
-const take = (part: OutboxPart) =>
-  plain(`
+const PART_OF: Readonly<Record<OutboxMessage['type'], OutboxPart>> = {
+  prospectsChanged: 'changes',
+  retrySend: 'single',
+  startImport: 'single',
+  endImport: 'single',
+  startBulkUpdate: 'single',
+  wakeBulkUpdate: 'single',
+  applyInbound: 'single',
+  endSendsOfDomain: 'single',
+  startAutomation: 'single',
+  wakeAutomation: 'single',
+  followAutomation: 'single',
+  moveEnrollments: 'single',
+  wakeHeldBack: 'single',
+  wakePausedSends: 'single',
+  startBroadcast: 'single',
+  wakeBroadcast: 'single',
+  endSendsOfBroadcast: 'single',
+  pushToSalesforce: 'single',
+  startSalesforceRun: 'single',
+  endSend: 'under_way',
+  wakeSend: 'under_way',
+  wakeEnrollment: 'under_way',
+  startSend: 'starts',
+  startEnrollment: 'starts',
+};
+
+const take = (part: OutboxPart) => {
+  const types = Object.entries(PART_OF).flatMap(([type, of]) => (of === part ? [`'${type}'`] : []));
+  return plain(`
   select id, aggregate, message from outbox o
   where not exists (select 1 from outbox earlier where earlier.aggregate = o.aggregate and earlier.id < o.id)
-    and o.id > $2 and message->>'type' ${TYPES_OF[part]}
+    and o.id > $2 and message->>'type' in (${types.join(', ')})
   order by id limit $1 for update skip locked`);
-const TAKE = { changes: take('changes'), rest: take('rest'), starts: take('starts') } as const;
+};
+const TAKE: Readonly<Record<OutboxPart, Statement>> = {
+  changes: take('changes'),
+  single: take('single'),
+  under_way: take('under_way'),
+  starts: take('starts'),
+};
 const REMOVE = plain('delete from outbox where id = any($1::bigint[])');
 
 /**

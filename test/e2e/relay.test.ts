@@ -1,9 +1,10 @@
+import { v7 as uuidv7 } from 'uuid';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { WorkflowProcesses } from '../../adapters/temporal/processes.ts';
 import { ensureSchedules } from '../../adapters/temporal/schedules.ts';
 import { plain } from '../../db/connection.ts';
 import { setFlags } from '../../db/queries/flags.ts';
-import { outboxBacklog } from '../../db/queries/outbox.ts';
+import { addToOutbox, outboxBacklog } from '../../db/queries/outbox.ts';
 import { cancelSend, requestRetry } from '../../db/queries/sends.ts';
 import { addDomainSuppression, addSuppressions } from '../../db/queries/suppressions.ts';
 import { emailSendId, SWEEP_SCHEDULE_ID, TASK_QUEUES, WORKFLOW_TYPES } from '../../domain/processes.ts';
@@ -362,6 +363,56 @@ describe('the outbox', () => {
       expect(await workflowResult(send)).toMatchObject({ outcome: 'cancelled' });
       expect(sending.mail.tries.get(address)).toBeUndefined();
     }
+  });
+
+  it('tells commands before what is told to thousands, and that before what starts thousands', async () => {
+    const said: string[] = [];
+    const add = (type: 'startSend' | 'endSend' | 'retrySend', count: number) =>
+      account.db.transaction((tx) =>
+        addToOutbox(
+          tx,
+          new Date(),
+          Array.from({ length: count }, () => {
+            const sendId = uuidv7();
+            const all = {
+              sendId,
+              run: 1,
+              recipientDomain: 'example.com',
+              outcome: 'cancelled',
+              reason: null,
+            };
+            return { aggregate: `send:${sendId}`, message: { type, ...all } };
+          }),
+        ),
+      );
+    // Nobody's sends: only the order in which they are told matters.
+    const recording: WorkflowProcesses = {
+      ...sending.processes,
+      startSend: async () => void said.push('start'),
+      retrySend: async () => said.push('retry') > 0,
+      endSend: async () => {
+        // A command that comes while they are being told.
+        if (said.push('end') === 2) await add('retrySend', 1);
+        return true;
+      },
+    };
+    await withoutRelay(async () => {
+      await add('startSend', 250);
+      await add('endSend', 250);
+      await add('retrySend', 1);
+      await withRelay(recording, async () => {
+        await until('all are told', () => said.length === 502);
+      });
+    });
+    expect(said[0]).toBe('retry');
+    const later = said.lastIndexOf('retry');
+    expect(later).toBeGreaterThan(1);
+    // Behind the one batch that was on its way.
+    expect(later).toBeLessThanOrEqual(1 + 100);
+    expect(said.filter((what) => what !== 'retry')).toEqual([
+      ...Array(250).fill('end'),
+      ...Array(250).fill('start'),
+    ]);
   });
 
   it('delivered twice does nothing twice, as after a crash before the entry was removed (I2)', async () => {
