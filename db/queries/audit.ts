@@ -37,6 +37,7 @@ export const AUDIT_ACTIONS = [
   'bulk_update.paused',
   'bulk_update.resumed',
   'bulk_update.cancelled',
+  'bulk_update.failed',
   'setting.changed',
   'api_key.created',
   'api_key.revoked',

@@ -13,6 +13,7 @@ import type { Criteria } from '../../domain/criteria/criteria.ts';
 import type { Origin } from '../../domain/words.ts';
 import { plain, type Session, type Transaction } from '../connection.ts';
 import { type AuditAction, addAuditEntries } from './audit.ts';
+import { HEED } from './gate.ts';
 import { Conditions, type Page } from './keyset.ts';
 import { addToOutbox, type OutboxMessage } from './outbox.ts';
 
@@ -234,5 +235,14 @@ export async function endBulkUpdate(
 /** Ends one that cannot go on, unless it is over; what was changed stays. */
 export async function failBulkUpdate(tx: Transaction, now: Date, id: string, failure: string): Promise<void> {
   const [row] = await tx.query<{ state: BulkUpdateState }>(LOCK, [id]);
-  if (row !== undefined && !isOver(row.state)) await endBulkUpdate(tx, now, id, 'failed', failure);
+  if (row === undefined || isOver(row.state)) return;
+  await endBulkUpdate(tx, now, id, 'failed', failure);
+  await addAuditEntries(tx, HEED, now, [
+    {
+      action: 'bulk_update.failed',
+      subject: id,
+      before: { state: row.state },
+      after: { state: 'failed', failure },
+    },
+  ]);
 }

@@ -306,6 +306,17 @@ describe('who is meant', () => {
     const slice = new MockActivityEnvironment().run(takeBulkUpdateSlice, { bulkUpdateId: id, now: 0 });
     expect(await slice).toEqual({ state: 'failed', total: 2, changed: 1, alreadySo: 0, refused: 0 });
     expect(await readBulkUpdate(account.db, id)).toMatchObject({ failure: 'lists:too_large' });
+    const audit = await account.db.query(
+      plain('select action, actor, after from audit_entry where subject = $1 order by id desc limit 1'),
+      [id],
+    );
+    expect(audit).toEqual([
+      {
+        action: 'bulk_update.failed',
+        actor: 'heed',
+        after: { state: 'failed', failure: 'lists:too_large' },
+      },
+    ]);
     expect(await prospectRow(of('ann'))).toMatchObject({ city: 'Bonn' });
     expect(await prospectRow(of('bea'))).toMatchObject({ city: null });
   });
