@@ -20,8 +20,8 @@ export default defineConfig({
     // Two processes beside PostgreSQL and Temporal are what two cores bear without timers running late.
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },
-    // Two pages of prospects.
-    provide: { automationProspects: 600 },
+    // `npm run test:proof` takes 5,000.
+    provide: { automationProspects: 300 },
     testTimeout: 180_000,
     hookTimeout: 240_000,
     teardownTimeout: 30_000,

@@ -56,7 +56,7 @@ async function demo(): Promise<void> {
     html: '<h1>Hello {{ prospect.first_name }}</h1><p>How is everybody at {{ prospect.company }}?</p>',
   });
 
-  say(`\nSending to ${prospects.length} people; five days pass in a minute`);
+  say(`\nSending to ${prospects.length} people; their five days of retries are a minute here`);
   const waiting = [...prospects];
   await Promise.all(
     Array.from({ length: AT_ONCE }, async () => {
