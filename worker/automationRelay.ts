@@ -10,7 +10,7 @@ import {
   restartEnrollment,
   wakeHeldBack,
 } from '../db/queries/enrollmentChanges.ts';
-import type { OutboxEntry, OutboxMessage } from '../db/queries/outbox.ts';
+import { addToOutbox, type OutboxEntry, type OutboxMessage } from '../db/queries/outbox.ts';
 import { wakePausedSends } from '../db/queries/sends.ts';
 import { onePage } from './onePage.ts';
 
@@ -69,6 +69,9 @@ export async function deliverToAutomations(
       );
     case 'wakeHeldBack':
       if (message.after === undefined) {
+        await db.transaction((tx) =>
+          addToOutbox(tx, now, [{ aggregate: 'setting:sends', message: { type: 'wakePausedSends' } }]),
+        );
         for (const { id, run } of await readUnfinishedBroadcasts(db)) {
           await processes.wakeBroadcast({ broadcastId: id, run });
         }

@@ -10,19 +10,19 @@ import { applyInbound } from '../db/queries/inbound.ts';
 import {
   addToOutbox,
   OUTBOX_CHANNEL,
-  OUTBOX_PARTS,
   type OutboxEntry,
-  type OutboxPart,
   removeFromOutbox,
   sendAggregate,
   takeFromOutbox,
 } from '../db/queries/outbox.ts';
 import { startNextRunIfUnfinished } from '../db/queries/runs.ts';
+import { OUTBOX_PARTS, type OutboxPart } from '../db/schema/outboxParts.ts';
 import { isOver } from '../domain/bulkUpdate/words.ts';
 import type { InboundReader } from '../domain/inbound.ts';
 import type { SendOutcome } from '../domain/words.ts';
 import { deliverToAutomations, enrollAllChanged } from './automationRelay.ts';
 import { deliverToBroadcasts } from './broadcastRelay.ts';
+import { Resting } from './resting.ts';
 
 const BATCH = 100;
 const DOMAIN_PAGE = 500;
@@ -31,8 +31,8 @@ const NO_ID = '00000000-0000-0000-0000-000000000000';
 const SWEEP_MS = 2_000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 10_000;
-/** What came in too early waits for the end of an attempt, which is written down in a moment or after minutes. */
-const TOO_EARLY_MS = 1_000;
+/** Prospects that are looked at in one batch: their filters take a while. */
+const CHANGED_AT_ONCE = 1_000;
 
 export interface Relay {
   /** Stops taking entries and waits for those that are on their way. */
@@ -55,7 +55,7 @@ interface RelayParts {
 export function startRelay(deps: RelayParts): Relay {
   const { db, log } = deps;
   const alarm = new Alarm();
-  const early: Early = new Map();
+  const resting = new Resting();
   let stopping = false;
   const listening = listen({
     connectionString: db.pool.options.connectionString!,
@@ -66,20 +66,23 @@ export function startRelay(deps: RelayParts): Relay {
   });
   const running = (async () => {
     let pause = FIRST_PAUSE_MS;
+    let outOfReach = false;
     while (!stopping) {
       try {
-        const failed = await drain(deps, early, () => stopping);
-        if (failed === 0) {
-          pause = FIRST_PAUSE_MS;
-          await alarm.wait(SWEEP_MS);
-          continue;
+        const { delivered, failed } = await drain(deps, resting, () => stopping);
+        pause = FIRST_PAUSE_MS;
+        if (failed > 0) log.warn({ failed }, 'outbox entries could not be delivered and will be tried again');
+        if (outOfReach && delivered > 0) {
+          resting.clear();
+          alarm.ring();
         }
-        log.warn({ failed }, 'outbox entries could not be delivered and will be tried again');
+        outOfReach = failed > 0 && delivered === 0;
+        await alarm.wait(Math.min(SWEEP_MS, resting.untilNext(performance.now())));
       } catch (error) {
         log.warn({ error: message(error) }, 'the outbox cannot be read and will be tried again');
+        await delay(stopping ? 0 : pause);
+        pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
       }
-      await delay(stopping ? 0 : pause);
-      pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
     }
   })();
   return {
@@ -92,76 +95,94 @@ export function startRelay(deps: RelayParts): Relay {
   };
 }
 
-/** Entries that came too early, by id, and until when they rest. Milliseconds of a clock that never goes back. */
-type Early = Map<number, number>;
+/**
+ * One batch of each part in turn, so that none waits for the end of another; those that are to be quick come before each of
+ * those that may be long.
+ */
+const ROUND: readonly OutboxPart[] = ['changes', 'single', 'under_way', 'changes', 'single', 'starts'];
+/** Batches go on behind the last one for so long; then what was passed over, or committed late, is looked for again. */
+const LOOK_AGAIN_MS = 1_000;
 
-/** Delivers what there is, in passes over the whole outbox so that an entry that fails holds up its aggregate alone. */
-async function drain(deps: RelayParts, early: Early, stopping: () => boolean): Promise<number> {
+/**
+ * Delivers what there is, round by round, until a round delivers nothing. An entry that fails holds up its aggregate
+ * alone, and a part that cannot be told does not hold up the others.
+ */
+async function drain(
+  deps: RelayParts,
+  resting: Resting,
+  stopping: () => boolean,
+): Promise<{ delivered: number; failed: number }> {
+  const total = { delivered: 0, failed: 0 };
+  const after: Record<OutboxPart, number> = { changes: 0, single: 0, under_way: 0, starts: 0 };
+  let fromStartAt = performance.now();
   for (;;) {
-    // What could not be delivered is passed over until the next pass; what got its id earlier may be committed later.
-    const after: Record<OutboxPart, number> = { changes: 0, single: 0, under_way: 0, starts: 0 };
-    let delivered = 0;
-    let failed = 0;
-    const isOver = async (part: OutboxPart) => {
-      for (const [id, until] of early) {
-        if (until > performance.now()) continue;
-        early.delete(id);
-        after.single = Math.min(after.single, id - 1);
+    const isFromStart = OUTBOX_PARTS.every((part) => after[part] === 0);
+    const before = total.delivered;
+    const broken: unknown[] = [];
+    for (const part of ROUND) {
+      if (stopping()) return total;
+      try {
+        const batch = await deliverBatch(deps, resting, part, after[part]);
+        total.delivered += batch.delivered;
+        total.failed += batch.failed;
+        after[part] = batch.nextAfter;
+      } catch (error) {
+        broken.push(error);
       }
-      const batch = await deliverBatch(deps, early, part, after[part]);
-      delivered += batch.delivered;
-      failed += batch.failed;
-      after[part] = batch.leftId ?? after[part];
-      return batch.isEmpty;
-    };
-    // Between two batches whatever is more urgent and has come up is told.
-    const allAreOver = async () => {
-      for (const part of OUTBOX_PARTS) if (!(await isOver(part))) return false;
-      return true;
-    };
-    while (!stopping() && !(await allAreOver()));
-    if (delivered === 0 || stopping()) return failed;
+    }
+    if (broken.length > 0) throw broken[0];
+    const deliveredNothing = total.delivered === before;
+    if (deliveredNothing && isFromStart) return total;
+    if (deliveredNothing || performance.now() - fromStartAt > LOOK_AGAIN_MS) {
+      for (const part of OUTBOX_PARTS) after[part] = 0;
+      fromStartAt = performance.now();
+    }
   }
 }
 
 async function deliverBatch(
   deps: RelayParts,
-  early: Early,
+  resting: Resting,
   part: OutboxPart,
   afterId: number,
-): Promise<{
-  delivered: number;
-  failed: number;
-  /** The last one that was taken and stays. */
-  leftId: number | null;
-  isEmpty: boolean;
-}> {
+): Promise<{ delivered: number; failed: number; nextAfter: number }> {
   return deps.db.transaction(async (tx) => {
-    const taken = await takeFromOutbox(tx, part, BATCH, afterId);
-    const entries = taken.filter(({ id }) => !early.has(id));
+    const except = resting.ids(performance.now());
+    const taken = await takeFromOutbox(tx, { part, afterId, except, limit: BATCH });
+    const entries = part === 'changes' ? aboutSoMany(taken, CHANGED_AT_ONCE) : taken;
     const once: Once = {
       wakeSalesforcePush: onlyOnce(() => deps.processes.wakeSalesforcePush()),
       enrollChanged: onlyOnce(() => enrollAllChanged(deps, entries)),
     };
     const results = await Promise.allSettled(entries.map((entry) => deliver(deps, entry, once)));
-    const done = entries.filter((_, index) => results[index]!.status === 'fulfilled');
-    await removeFromOutbox(
-      tx,
-      done.map((entry) => entry.id),
-    );
+    const done = entries.flatMap(({ id }, index) => (results[index]!.status === 'fulfilled' ? [id] : []));
+    await removeFromOutbox(tx, done);
+    resting.delivered(done);
     let failed = 0;
     for (const [index, result] of results.entries()) {
       if (result.status === 'fulfilled') continue;
+      const { id } = entries[index]!;
       if (result.reason instanceof TooEarly) {
-        early.set(entries[index]!.id, performance.now() + TOO_EARLY_MS);
+        resting.early(id, performance.now());
         continue;
       }
       failed++;
+      resting.failed(id, performance.now());
       deps.log.debug({ error: message(result.reason) }, 'not delivered');
     }
-    const left = taken.findLast((entry) => !done.includes(entry));
-    return { delivered: done.length, failed, leftId: left?.id ?? null, isEmpty: taken.length === 0 };
+    const isFull = taken.length === BATCH;
+    return { delivered: done.length, failed, nextAfter: isFull ? entries.at(-1)!.id : 0 };
   });
+}
+
+/** The first of them, at least one, that name no more prospects than this together. */
+function aboutSoMany(entries: readonly OutboxEntry[], atMost: number): readonly OutboxEntry[] {
+  let named = 0;
+  const end = entries.findIndex(({ message }, index) => {
+    if (message.type === 'prospectsChanged') named += message.prospectIds.length;
+    return index > 0 && named > atMost;
+  });
+  return end < 0 ? entries : entries.slice(0, end);
 }
 
 /** It tells of an attempt that has not ended: nothing failed, and its turn comes later. */
@@ -233,6 +254,11 @@ async function deliver(
           endSuppressedSendsOfDomain(own, HEED, now(), message.domain, page, DOMAIN_PAGE),
         );
       }
+      return;
+    default:
+      throw new Error(
+        `${JSON.stringify(message satisfies never)} is of a newer version, whose worker tells it`,
+      );
   }
 }
 

@@ -398,15 +398,12 @@ class Writer {
   #suppressed({ reasons }: SuppressionCondition): string {
     const wanted = reasons ?? [...SUPPRESSION_REASONS, 'domain'];
     const ofAddress = wanted.filter((reason) => reason !== 'domain');
-    const tests: string[] = [];
-    if (ofAddress.length > 0) {
-      tests.push(
-        this.#exists(`select from suppression x where x.address_id = p.address_id and x.list_id is null
-          and x.reason = any(${this.#value(ofAddress, 'text[]')})`),
-      );
-    }
-    if (wanted.includes('domain') || wanted.includes('manual')) tests.push(this.#coveredByDomain());
-    return `(${tests.join(' or ')})`;
+    const byAddress = () =>
+      this.#exists(`select from suppression x where x.address_id = p.address_id and x.list_id is null
+        and x.reason = any(${this.#value(ofAddress, 'text[]')})`);
+    if (!wanted.includes('domain') && !wanted.includes('manual')) return byAddress();
+    if (ofAddress.length === 0) return this.#coveredByDomain();
+    return `(${this.#within(byAddress)} or ${this.#coveredByDomain()})`;
   }
 
   #coveredByDomain(): string {
@@ -454,7 +451,7 @@ class Writer {
     const { atLeast = 1 } = condition;
     const source = historySource(condition.history);
     const mine = `from ${source.from} where ${source.owner} = p.${source.ownedBy}`;
-    if (atLeast === 1) return `exists (select ${mine} and ${this.#testsOf(condition, source)})`;
+    if (atLeast === 1) return this.#exists(`select ${mine} and ${this.#testsOf(condition, source)}`);
     const times = `count(distinct ${source.subject})`;
     const atLeastTimes = () => this.#value(atLeast, 'int');
     const what = JSON.stringify({ ...condition, happened: true });

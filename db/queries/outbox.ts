@@ -1,4 +1,5 @@
-import { plain, type Session, type Statement, type Transaction } from '../connection.ts';
+import { bareArray, plain, type Session, type Transaction } from '../connection.ts';
+import type { OutboxPart } from '../schema/outboxParts.ts';
 
 interface Paged {
   /** The last one that an entry before this one came to. */
@@ -12,6 +13,8 @@ export type OutboxMessage =
       readonly sendId: string;
       readonly run: number;
       readonly recipientDomain: string;
+      /** It had a workflow before, or its first attempt as one of many. */
+      readonly goesOn?: true;
     }
   | {
       readonly type: 'endSend';
@@ -102,70 +105,33 @@ export function automationAggregate(automationId: string): string {
   return `automation:${automationId}`;
 }
 
-/**
- * What is told apart, the most urgent first: `changes` of prospects, who are to be enrolled within seconds; `single`
- * commands and what came in; what is told to those `under_way`, of whom there may be thousands at a time; and `starts`, of
- * which a broadcast or an automation adds as many.
- */
-export const OUTBOX_PARTS = ['changes', 'single', 'under_way', 'starts'] as const;
-export type OutboxPart = (typeof OUTBOX_PARTS)[number];
-
-const PART_OF: Readonly<Record<OutboxMessage['type'], OutboxPart>> = {
-  prospectsChanged: 'changes',
-  retrySend: 'single',
-  startImport: 'single',
-  endImport: 'single',
-  startBulkUpdate: 'single',
-  wakeBulkUpdate: 'single',
-  applyInbound: 'single',
-  endSendsOfDomain: 'single',
-  startAutomation: 'single',
-  wakeAutomation: 'single',
-  followAutomation: 'single',
-  moveEnrollments: 'single',
-  wakeHeldBack: 'single',
-  wakePausedSends: 'single',
-  startBroadcast: 'single',
-  wakeBroadcast: 'single',
-  endSendsOfBroadcast: 'single',
-  pushToSalesforce: 'single',
-  startSalesforceRun: 'single',
-  endSend: 'under_way',
-  wakeSend: 'under_way',
-  wakeEnrollment: 'under_way',
-  startSend: 'starts',
-  startEnrollment: 'starts',
-};
-
-const take = (part: OutboxPart) => {
-  const types = Object.entries(PART_OF).flatMap(([type, of]) => (of === part ? [`'${type}'`] : []));
-  return plain(`
+const TAKE = plain(`
   select id, aggregate, message from outbox o
   where not exists (select 1 from outbox earlier where earlier.aggregate = o.aggregate and earlier.id < o.id)
-    and o.id > $2 and message->>'type' in (${types.join(', ')})
-  order by id limit $1 for update skip locked`);
-};
-const TAKE: Readonly<Record<OutboxPart, Statement>> = {
-  changes: take('changes'),
-  single: take('single'),
-  under_way: take('under_way'),
-  starts: take('starts'),
-};
+    and part = $1 and id > $2 and id <> all($3::bigint[])
+  order by id limit $4 for update skip locked`);
 const REMOVE = plain('delete from outbox where id = any($1::bigint[])');
 
+/** Which entries are to be taken. */
+export interface OutboxTake {
+  readonly part: OutboxPart;
+  /** Those behind this one. */
+  readonly afterId: number;
+  /** These not. */
+  readonly except: readonly number[];
+  readonly limit: number;
+}
+
 /**
- * Takes the first undelivered entry of up to `limit` aggregates, where it is of this part, and locks them for this
- * transaction. What another relay holds is passed over. Whatever is not removed before the commit stays for the next time.
+ * Takes the first undelivered entry of each aggregate, where it is of this part, and locks them for this transaction. What
+ * another relay holds is passed over. Whatever is not removed before the commit stays for the next time.
  */
-export async function takeFromOutbox(
-  tx: Transaction,
-  part: OutboxPart,
-  limit: number,
-  afterId = 0,
-): Promise<OutboxEntry[]> {
-  const rows = await tx.query<{ id: string; aggregate: string; message: OutboxMessage }>(TAKE[part], [
-    limit,
-    afterId,
+export async function takeFromOutbox(tx: Transaction, take: OutboxTake): Promise<OutboxEntry[]> {
+  const rows = await tx.query<{ id: string; aggregate: string; message: OutboxMessage }>(TAKE, [
+    take.part,
+    take.afterId,
+    bareArray(take.except),
+    take.limit,
   ]);
   return rows.map((row) => ({ id: Number(row.id), aggregate: row.aggregate, message: row.message }));
 }
@@ -179,7 +145,7 @@ export async function removeFromOutbox(tx: Transaction, ids: readonly number[]):
 export async function countWaitingStarts(on: Session, atMost: number): Promise<number> {
   const [row] = await on.query<{ waiting: number }>(
     plain(`select count(*)::int as waiting
-           from (select from outbox where message->>'type' = 'startEnrollment' limit $1) found`),
+           from (select from outbox where part = 'starts' and message->>'type' = 'startEnrollment' limit $1) found`),
     [atMost],
   );
   return row!.waiting;

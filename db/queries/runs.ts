@@ -31,7 +31,7 @@ export async function startNextRuns(
     now,
     sends.map(({ id, recipientDomain }) => ({
       aggregate: sendAggregate(id),
-      message: { type: 'startSend', sendId: id, run: runs.get(id)!, recipientDomain },
+      message: { type: 'startSend', sendId: id, run: runs.get(id)!, recipientDomain, goesOn: true },
     })),
   );
 }

@@ -121,10 +121,7 @@ export async function changeSettings(
     toJson(before.frequencyCap) !== toJson(after.frequencyCap) ||
     toJson(before.quietHours) !== toJson(after.quietHours);
   if (otherwise || (before.marketingPaused && !after.marketingPaused)) {
-    await addToOutbox(tx, now, [
-      { aggregate: 'setting', message: { type: 'wakeHeldBack' } },
-      { aggregate: 'setting:sends', message: { type: 'wakePausedSends' } },
-    ]);
+    await addToOutbox(tx, now, [{ aggregate: 'setting', message: { type: 'wakeHeldBack' } }]);
   }
   await addAuditEntries(tx, origin, now, [{ action: 'setting.changed', before, after }]);
   return after;

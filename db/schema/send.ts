@@ -21,6 +21,7 @@ import {
   SEND_STATES,
 } from '../../domain/words.ts';
 import { enrollment } from './automation.ts';
+import { PART_OF_MESSAGE } from './outboxParts.ts';
 import { at, bytea } from './people.ts';
 
 /** The content of what is sent; each change of it is a new version. */
@@ -173,11 +174,8 @@ export const outbox = pgTable(
     id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
     aggregate: text('aggregate').notNull(),
     message: jsonb('message').$type<import('../queries/outbox.ts').OutboxMessage>().notNull(),
+    part: text('part').notNull().generatedAlwaysAs(sql.raw(PART_OF_MESSAGE)),
     createdAt: at('created_at').notNull(),
   },
-  (t) => [
-    index('outbox_aggregate').on(t.aggregate, t.id),
-    // Found at once behind however many others.
-    index('outbox_changes').on(t.id).where(sql`message->>'type' = 'prospectsChanged'`),
-  ],
+  (t) => [index('outbox_aggregate').on(t.aggregate, t.id), index('outbox_part').on(t.part, t.id)],
 );

@@ -435,9 +435,9 @@ describe('marketing email that is paused', () => {
     expect((await api.call('POST', `/sends/${id}/retry`)).status).toBe(202);
     expect((await api.call('PATCH', '/settings', { marketingPaused: false })).status).toBe(200);
     const [entry] = await api.db.query(
-      plain(`select message from outbox where aggregate = 'setting:sends' order by id desc limit 1`),
+      plain(`select message from outbox where aggregate = 'setting' order by id desc limit 1`),
     );
-    expect(entry).toEqual({ message: { type: 'wakePausedSends' } });
+    expect(entry).toEqual({ message: { type: 'wakeHeldBack' } });
     expect((await api.call('POST', `/sends/${id}/cancel`)).body).toMatchObject({
       state: 'final',
       outcome: 'cancelled',

@@ -1,1 +1,0 @@
-CREATE INDEX "outbox_changes" ON "outbox" USING btree ("id") WHERE message->>'type' = 'prospectsChanged';
