@@ -183,8 +183,8 @@ export const serviceVariables = {
     true,
   ),
   HEED_DATABASE_POOL_SIZE: withDefault(
-    // The relay keeps one for itself while it waits for another.
-    count(500, 2),
+    // The relay keeps one for each part of the outbox while it waits for others.
+    count(500, 10),
     '20',
     'Most connections to PostgreSQL that one process keeps open.',
   ),

@@ -1,5 +1,5 @@
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
-import type { Database } from '../db/connection.ts';
+import type { Database, Transaction } from '../db/connection.ts';
 import { Programs } from '../db/queries/automations.ts';
 import { readUnfinishedBroadcasts } from '../db/queries/broadcasts.ts';
 import { enrollChanged } from '../db/queries/enrolling.ts';
@@ -60,30 +60,34 @@ export async function deliverToAutomations(
       await processes.wakeAutomation(message);
       return;
     case 'followAutomation':
-      return onePage(db, now, { aggregate, message }, (after) =>
-        db.transaction((tx) => followAutomation(tx, now, message.automationId, after, PAGE)),
+      return onePage(db, now, { aggregate, message }, (tx, after) =>
+        followAutomation(tx, now, message.automationId, after, PAGE),
       );
     case 'moveEnrollments':
-      return onePage(db, now, { aggregate, message }, (after) =>
+      // Each enrollment is moved in a transaction of its own.
+      return onePage(db, now, { aggregate, message }, (_, after) =>
         moveEnrollments(db, programs, now, message.automationId, message.version, after, MOVE_PAGE),
       );
     case 'wakeHeldBack':
-      if (message.after === undefined) {
-        await db.transaction((tx) =>
-          addToOutbox(tx, now, [{ aggregate: 'setting:sends', message: { type: 'wakePausedSends' } }]),
-        );
-        for (const { id, run } of await readUnfinishedBroadcasts(db)) {
-          await processes.wakeBroadcast({ broadcastId: id, run });
-        }
-      }
-      return onePage(db, now, { aggregate, message }, (after) =>
-        db.transaction((tx) => wakeHeldBack(tx, now, after, PAGE)),
-      );
+      return onePage(db, now, { aggregate, message }, async (tx, after) => {
+        if (message.after === undefined) await wakeTheOthersHeldBack(tx, now);
+        return wakeHeldBack(tx, now, after, PAGE);
+      });
     case 'wakePausedSends':
-      return onePage(db, now, { aggregate, message }, (after) =>
-        db.transaction((tx) => wakePausedSends(tx, now, after, PAGE)),
-      );
+      return onePage(db, now, { aggregate, message }, (tx, after) => wakePausedSends(tx, now, after, PAGE));
   }
+}
+
+/** Broadcasts, and sends by themselves. */
+async function wakeTheOthersHeldBack(tx: Transaction, now: Date): Promise<void> {
+  const broadcasts = await readUnfinishedBroadcasts(tx);
+  await addToOutbox(tx, now, [
+    { aggregate: 'setting:sends', message: { type: 'wakePausedSends' } },
+    ...broadcasts.map(({ id, run }) => ({
+      aggregate: `broadcast:${id}`,
+      message: { type: 'wakeBroadcast', broadcastId: id, run } as const,
+    })),
+  ]);
 }
 
 /** Looks at everybody whom these entries name, at each once. */

@@ -3,9 +3,9 @@ import type { Database } from '../db/connection.ts';
 import { endSendsOfBroadcast, restartBroadcast } from '../db/queries/broadcasts.ts';
 import { HEED } from '../db/queries/gate.ts';
 import type { OutboxMessage } from '../db/queries/outbox.ts';
+import { onePage } from './onePage.ts';
 
 const PAGE = 500;
-const NO_ID = '00000000-0000-0000-0000-000000000000';
 
 type BroadcastMessage = Extract<
   OutboxMessage,
@@ -19,7 +19,7 @@ type BroadcastMessage = Extract<
 export async function deliverToBroadcasts(
   { db, processes }: { db: Database; processes: WorkflowProcesses },
   now: Date,
-  message: BroadcastMessage,
+  { aggregate, message }: { readonly aggregate: string; readonly message: BroadcastMessage },
 ): Promise<void> {
   const { broadcastId } = message;
   switch (message.type) {
@@ -31,9 +31,8 @@ export async function deliverToBroadcasts(
       await db.transaction((tx) => restartBroadcast(tx, now, broadcastId, message.run));
       return;
     case 'endSendsOfBroadcast':
-      for (let after: string | null = NO_ID; after !== null; ) {
-        const page: string = after;
-        after = await db.transaction((tx) => endSendsOfBroadcast(tx, HEED, now, broadcastId, page, PAGE));
-      }
+      return onePage(db, now, { aggregate, message }, (tx, after) =>
+        endSendsOfBroadcast(tx, HEED, now, broadcastId, after, PAGE),
+      );
   }
 }

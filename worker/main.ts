@@ -97,9 +97,10 @@ async function main(config: Config): Promise<void> {
   // A worker that ends by itself has failed for good: this process ends with its error and is started anew.
   await Promise.race([stopped, running]);
   await listener?.close();
-  await relay.stop();
+  // Both at once: a relay that waits for an answer takes nothing of the time that attempts have to end in.
+  const told = relay.stop();
   for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
-  await running;
+  await Promise.all([told, running]);
   await mailer.close();
   await Promise.all([native.close(), connection.close(), db.close()]);
 }

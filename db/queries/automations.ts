@@ -6,7 +6,7 @@ import type { Origin } from '../../domain/words.ts';
 import { plain, prepared, type Session, type Transaction } from '../connection.ts';
 import { type AuditAction, addAuditEntries } from './audit.ts';
 import { SHOWN_STATE } from './enrollmentSearch.ts';
-import { addToOutbox, automationAggregate, type OutboxMessage } from './outbox.ts';
+import { type AutomationMessage, addToOutbox, automationEntry } from './outbox.ts';
 
 /** Who, what and when. */
 export interface Automation {
@@ -157,7 +157,7 @@ export async function changeState(
   if (row === undefined) return 'not_found';
   const { from, action } = TRANSITIONS[transition];
   if (!(from as readonly AutomationState[]).includes(row.state)) return 'wrong_state';
-  const entries: OutboxMessage[] = [];
+  const entries: AutomationMessage[] = [];
   if (transition === 'activate') {
     const { definition } = (await readAutomation(tx, id))!;
     await addVersion(tx, now, id, definition);
@@ -172,11 +172,7 @@ export async function changeState(
     entries.push({ type: 'wakeAutomation', automationId: id, run: changed!.run });
     if (transition === 'stop') entries.push({ type: 'followAutomation', automationId: id });
   }
-  await addToOutbox(
-    tx,
-    now,
-    entries.map((message) => ({ aggregate: automationAggregate(id), message })),
-  );
+  await addToOutbox(tx, now, entries.map(automationEntry));
   await addAuditEntries(tx, origin, now, [{ action, subject: id, before: { state: row.state } }]);
   return 'done';
 }
@@ -202,7 +198,7 @@ export async function beginRun(
   now: Date,
   id: string,
   keep: boolean,
-): Promise<OutboxMessage> {
+): Promise<AutomationMessage> {
   const [row] = await tx.query<{ run: number }>(BEGIN_RUN, [id, now, keep]);
   return { type: 'startAutomation', automationId: id, run: row!.run };
 }
@@ -226,7 +222,7 @@ export async function addAutomationVersion(
   if (row.state !== 'active' && row.state !== 'paused') return 'wrong_state';
   const before = (await readAutomation(tx, id))!;
   const version = await addVersion(tx, now, id, definition);
-  const entries: OutboxMessage[] = [];
+  const entries: AutomationMessage[] = [];
   if (moveEnrolled) entries.push({ type: 'moveEnrollments', automationId: id, version });
   if (row.state === 'active') {
     entries.push({ type: 'wakeAutomation', automationId: id, run: before.run });
@@ -234,11 +230,7 @@ export async function addAutomationVersion(
   } else {
     await tx.query(plain('update automation set enrolled_at = null where id = $1'), [id]);
   }
-  await addToOutbox(
-    tx,
-    now,
-    entries.map((message) => ({ aggregate: automationAggregate(id), message })),
-  );
+  await addToOutbox(tx, now, entries.map(automationEntry));
   await addAuditEntries(tx, origin, now, [
     {
       action: 'automation.version_added',

@@ -214,7 +214,7 @@ async function apply(
       if (broadcast.state !== 'draft') {
         await addToOutbox(tx, now, [
           { aggregate, message: { type: 'wakeBroadcast', broadcastId, run } },
-          { aggregate, message: { type: 'endSendsOfBroadcast', broadcastId } },
+          { aggregate: `${aggregate}:sends`, message: { type: 'endSendsOfBroadcast', broadcastId } },
         ]);
       }
       return 'cancelled';

@@ -26,6 +26,9 @@ const FINISH = plain(
    from jsonb_to_recordset($1::jsonb) as r(id uuid, reason text) where send.id = r.id`,
 );
 
+/** Of more that end at once, one person's own end is not to wait behind all. */
+const MANY = 10;
+
 interface Resting extends Record<string, unknown> {
   id: string;
   recipient_domain: string;
@@ -135,7 +138,14 @@ export async function endSends(
     now,
     ends.map(({ send, reason }) => ({
       aggregate: sendAggregate(send.id),
-      message: { type: 'endSend', sendId: send.id, run: send.run, outcome, reason },
+      message: {
+        type: 'endSend',
+        sendId: send.id,
+        run: send.run,
+        outcome,
+        reason,
+        ...(ends.length > MANY && { oneOfMany: true }),
+      },
     })),
   );
 }

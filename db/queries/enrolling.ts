@@ -96,18 +96,31 @@ export async function enrollChanged(
   prospectIds: readonly string[],
 ): Promise<void> {
   const automations = await db.query<{ id: string; version: number }>(CONTINUOUS);
-  for (const { id, version } of automations) {
-    const { definition } = await programs.read(db, id, version);
-    for (let from = 0; from < prospectIds.length; from += PAGE) {
-      const page = prospectIds.slice(from, from + PAGE);
-      const found = await filterMatching(db, definition.who, now, page);
-      if (found.size === 0) continue;
-      await db.transaction(async (tx) => {
-        // What was changed meanwhile has everybody looked at again, once it enrolls.
-        if ((await tx.query(STILL_CONTINUOUS, [id, version])).length === 0) return;
-        await enroll(tx, programs, now, id, version, [...found].sort());
-      });
-    }
+  const failures: unknown[] = [];
+  for (const automation of automations) {
+    // One that cannot be worked out keeps nobody out of the others.
+    await enrollMatching(db, programs, now, automation, prospectIds).catch((error) => failures.push(error));
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+async function enrollMatching(
+  db: Database,
+  programs: Programs,
+  now: Date,
+  { id, version }: { readonly id: string; readonly version: number },
+  prospectIds: readonly string[],
+): Promise<void> {
+  const { definition } = await programs.read(db, id, version);
+  for (let from = 0; from < prospectIds.length; from += PAGE) {
+    const page = prospectIds.slice(from, from + PAGE);
+    const found = await filterMatching(db, definition.who, now, page);
+    if (found.size === 0) continue;
+    await db.transaction(async (tx) => {
+      // What was changed meanwhile has everybody looked at again, once it enrolls.
+      if ((await tx.query(STILL_CONTINUOUS, [id, version])).length === 0) return;
+      await enroll(tx, programs, now, id, version, [...found].sort());
+    });
   }
 }
 

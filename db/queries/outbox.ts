@@ -22,6 +22,8 @@ export type OutboxMessage =
       readonly run: number;
       readonly outcome: string;
       readonly reason: string | null;
+      /** Of many that end at once. */
+      readonly oneOfMany?: true;
     }
   | { readonly type: 'retrySend'; readonly sendId: string; readonly run: number }
   /** What it was held for is over. */
@@ -34,7 +36,7 @@ export type OutboxMessage =
   /** What came in is understood and applied, by the relay itself. */
   | { readonly type: 'applyInbound'; readonly inboundId: string }
   /** Unfinished sends to a domain that was suppressed are ended page by page, outside the writer's transaction. */
-  | { readonly type: 'endSendsOfDomain'; readonly domain: string }
+  | ({ readonly type: 'endSendsOfDomain'; readonly domain: string } & Paged)
   | { readonly type: 'startEnrollment'; readonly enrollmentId: string; readonly run: number }
   /** Something that the enrollment may wait for has happened. */
   | {
@@ -57,7 +59,7 @@ export type OutboxMessage =
   /** Somebody paused, resumed or cancelled it. */
   | { readonly type: 'wakeBroadcast'; readonly broadcastId: string; readonly run: number }
   /** Sends of a cancelled broadcast that wait for another attempt are ended page by page. */
-  | { readonly type: 'endSendsOfBroadcast'; readonly broadcastId: string }
+  | ({ readonly type: 'endSendsOfBroadcast'; readonly broadcastId: string } & Paged)
   /** Records or prospects were queued on their way to Salesforce. Written by triggers, too. */
   | { readonly type: 'pushToSalesforce' }
   | { readonly type: 'startSalesforceRun'; readonly runId: string; readonly mode: string }
@@ -100,9 +102,19 @@ export function enrollmentAggregate(enrollmentId: string): string {
   return `enrollment:${enrollmentId}`;
 }
 
-/** Aggregate of everything about one automation. */
+/** Aggregate of what is told to the workflow of one automation. */
 export function automationAggregate(automationId: string): string {
   return `automation:${automationId}`;
+}
+
+/** What is told about one automation. */
+export type AutomationMessage = Extract<OutboxMessage, { automationId: string }>;
+
+/** An entry about one automation: its workflow does not wait until its enrollments were gone through. */
+export function automationEntry(message: AutomationMessage) {
+  const isPaged = message.type === 'followAutomation' || message.type === 'moveEnrollments';
+  const aggregate = automationAggregate(message.automationId);
+  return { aggregate: isPaged ? `${aggregate}:enrollments` : aggregate, message };
 }
 
 const TAKE = plain(`

@@ -133,7 +133,7 @@ describe('settings of the API and the worker', () => {
     ['HEED_DNS_SERVERS', '192.0.2.53,dns.example.com', 'must be IP addresses'],
     ['HEED_DNS_SERVERS', '192.0.2.53:dns', 'must be IP addresses'],
     ['HEED_DKIM_KEYS', 's1=secret', 'must be <selector>._domainkey.<domain>=<file or PEM>'],
-    ['HEED_DATABASE_POOL_SIZE', '1', 'must be a whole number from 2 to 500'],
+    ['HEED_DATABASE_POOL_SIZE', '1', 'must be a whole number from 10 to 500'],
   ])('%s=%s is refused', (name, value, problem) => {
     const message = messageOf(() => loadConfig({ ...complete, [name]: value }));
     expect(message).toContain(`${name}: ${problem}`);

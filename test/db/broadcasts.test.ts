@@ -43,7 +43,7 @@ const step = (id: string, at = now(), run = 1) =>
 const messages = (id: string) =>
   account.db
     .query<{ message: object }>(
-      plain(`select message from outbox where aggregate = 'broadcast:' || $1 order by id`),
+      plain(`select message from outbox where aggregate like 'broadcast:' || $1 || '%' order by id`),
       [id],
     )
     .then((rows) => rows.map(({ message }) => message));
