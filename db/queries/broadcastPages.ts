@@ -106,13 +106,16 @@ const RECIPIENTS_OF_PAGE = `cross join lateral (
      select prospect_id, list_id from broadcast_recipient
      where broadcast_id = g.broadcast_id and prospect_id between g.first_id and g.last_id offset 0)`;
 
-/** Recipients of a page that have no send yet; an address that has one in this broadcast gets no second one. */
+/**
+ * Recipients of a page that have no send yet; an address that has one in this broadcast gets no second one. Whoever was
+ * deleted, merged away or erased since it was prepared gets none: of the erased there is no address to send to.
+ */
 const RECIPIENTS =
   plain(`select r.list_id, p.id, p.address_id, p.email, a.domain, p.first_name, p.last_name, p.company, p.title, p.phone, p.country,
      p.state, p.city, p.postal_code, p.website, p.lead_source, p.time_zone, p.custom
    from broadcast_page g
    ${RECIPIENTS_OF_PAGE} r
-   join prospect p on p.id = r.prospect_id join address a on a.id = p.address_id
+   join prospect p on p.id = r.prospect_id and p.deleted_at is null join address a on a.id = p.address_id
    where g.broadcast_id = $1 and g.number = $2
      and not exists (select from send s where s.broadcast_id = $1 and s.address_id = p.address_id)
      -- Written so that only the prospect's own sends are looked through.

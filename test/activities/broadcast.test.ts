@@ -5,7 +5,12 @@ import { clockFrom } from '../../activities/clock.ts';
 import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
 import type { Mailer } from '../../adapters/mailer/mailer.ts';
 import { plain } from '../../db/connection.ts';
+import { readBroadcastReport } from '../../db/queries/broadcastReport.ts';
+import { nextBroadcastStep } from '../../db/queries/broadcasts.ts';
 import { setFlags } from '../../db/queries/flags.ts';
+import { eraseProspect } from '../../db/queries/prospectErase.ts';
+import { mergeProspects } from '../../db/queries/prospectMerge.ts';
+import { deleteProspect } from '../../db/queries/prospects.ts';
 import { freePort } from '../../tools/embedded/service.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
 import { listOf, readyBroadcast, sendsOf } from '../support/broadcasting.ts';
@@ -109,6 +114,30 @@ describe('pages of a broadcast', () => {
       { recipient: emails[3], outcome: 'suppressed', outcome_reason: 'prospect:opt_out address:opt_out' },
       { recipient: emails[7], outcome: 'suppressed', outcome_reason: 'prospect:bounced address:bounced' },
     ]);
+  });
+
+  it('I7: who is deleted, merged away or erased before their page is read gets no send, and the others get theirs', async () => {
+    const emails = addresses(8);
+    const { listId, prospectIds } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId);
+    const now = new Date();
+    await account.db.transaction((tx) => eraseProspect(tx, ORIGIN, now, prospectIds[1]!));
+    await account.db.transaction((tx) => deleteProspect(tx, ORIGIN, now, prospectIds[3]!, null));
+    await account.db.transaction((tx) =>
+      mergeProspects(tx, ORIGIN, now, prospectIds[4]!, prospectIds[5]!),
+    );
+    expect(await lane(broadcastId)).toEqual({ kind: 'none' });
+    const reached = emails.filter((_, index) => ![1, 3, 5].includes(index));
+    expect(acceptedOf(emails)).toEqual(reached);
+    expect((await sendsOf(account, broadcastId)).map(({ recipient }) => recipient)).toEqual(reached);
+    expect(
+      await account.db.transaction((tx) => nextBroadcastStep(tx, new Date(), broadcastId, 1)),
+    ).toEqual({ kind: 'over', state: 'sent' });
+    expect(await readBroadcastReport(account.db, broadcastId)).toMatchObject({
+      recipients: 8,
+      notReached: 3,
+      outcomes: { delivered: 5 },
+    });
   });
 
   it('soft bounces wait with their workflow asked for, hard ones set Bounced, others are rejected', async () => {
