@@ -15,7 +15,8 @@ export interface GateItem {
   readonly prospectId: string;
   /** The prospect's address when it was read. */
   readonly addressId: string;
-  readonly recipient: string;
+  /** `null` where it was gated before, and the person was erased since. */
+  readonly recipient: string | null;
   readonly recipientDomain: string;
   readonly listId: string | null;
   readonly messageId: string;
@@ -89,7 +90,11 @@ const GIVEN_ARRAYS = '$1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[]
 const GIVEN_COLUMNS = 'id, prospect_id, address_id, recipient, recipient_domain, list_id, message_id';
 const SEND_COLUMNS = `id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, list_id, broadcast_id,
        message_id, run, attempt_count, created_at`;
-const SEND_VALUES = `id, $8, $9, $10, prospect_id, address_id, recipient, recipient_domain, list_id, $11, message_id, 0, 1, $14`;
+const sendValues = (recipient: string) =>
+  `id, $8, $9, $10, prospect_id, address_id, ${recipient}, recipient_domain, list_id, $11, message_id, 0, 1, $14`;
+/** Whoever was erased since they were read left no address, and it is not written back; the locks are held. */
+const RECIPIENT_UNLESS_ERASED = `(select given.recipient from prospect p join address a on a.id = given.address_id
+       where p.id = given.prospect_id and p.email <> '' and a.erased_at is null)`;
 /** One copy an address: whoever came to an address that had its copy gets none. */
 const ONCE = 'on conflict (broadcast_id, address_id) where broadcast_id is not null do nothing';
 
@@ -97,7 +102,7 @@ const BEGIN = prepared(
   'begin_first_attempts',
   `with made as (
      insert into send (${SEND_COLUMNS}, state, slot, schedule_started_at, first_attempt_at)
-     select ${SEND_VALUES}, 'attempting', 0, $12, $12 from unnest(${GIVEN_ARRAYS}) as given(${GIVEN_COLUMNS})
+     select ${sendValues('recipient')}, 'attempting', 0, $12, $12 from unnest(${GIVEN_ARRAYS}) as given(${GIVEN_COLUMNS})
      ${ONCE} returning id, prospect_id, address_id
    ), begun as (
      insert into attempt (send_id, number, epoch, state, trigger, gated_at)
@@ -111,7 +116,7 @@ const BEGIN = prepared(
 );
 const REFUSE = plain(`with made as (
      insert into send (${SEND_COLUMNS}, state, outcome, outcome_reason, finished_at)
-     select ${SEND_VALUES}, 'final', given.outcome, given.reason, $12
+     select ${sendValues(RECIPIENT_UNLESS_ERASED)}, 'final', given.outcome, given.reason, $12
      from unnest(${GIVEN_ARRAYS}, $15::text[], $16::text[]) as given(${GIVEN_COLUMNS}, outcome, reason)
      ${ONCE} returning id, prospect_id, address_id, outcome, outcome_reason
    ), ended as (

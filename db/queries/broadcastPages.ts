@@ -88,8 +88,8 @@ export async function claimPage(on: Session, broadcastId: string, lane: number):
 export interface Recipient {
   readonly prospectId: string;
   readonly addressId: string;
-  /** The address as given. */
-  readonly recipient: string;
+  /** The address as given; `null` where it was gated before, and the person was erased since. */
+  readonly recipient: string | null;
   readonly recipientDomain: string;
   readonly listId: string | null;
   /** Row of the prospect as the merge fields see it. */

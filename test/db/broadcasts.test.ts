@@ -19,6 +19,10 @@ import {
   searchBroadcasts,
 } from '../../db/queries/broadcasts.ts';
 import { readSendFacts } from '../../db/queries/facts.ts';
+import { setFlags } from '../../db/queries/flags.ts';
+import { gate } from '../../db/queries/gate.ts';
+import { eraseProspect } from '../../db/queries/prospectErase.ts';
+import { deleteProspect } from '../../db/queries/prospects.ts';
 import { readSend } from '../../db/queries/sendSearch.ts';
 import { addSuppressions } from '../../db/queries/suppressions.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
@@ -257,6 +261,54 @@ describe('the page gate', () => {
     expect(again.items.map(({ recipient }) => recipient).sort()).toEqual(
       rest.items.map(({ recipient }) => recipient).sort(),
     );
+  });
+
+  it('whoever is erased between the reading of their page and its gate is refused, and their address is not written back', async () => {
+    const { listId, prospectIds } = await listOf(account, emails(4));
+    const id = await readyBroadcast(account, listId);
+    const slice = await nextSlice(id);
+    await account.db.transaction((tx) =>
+      setFlags(tx, ORIGIN, now(), prospectIds[1]!, { emailOptOut: true }),
+    );
+    for (const index of [0, 1])
+      await account.db.transaction((tx) => eraseProspect(tx, ORIGIN, now(), prospectIds[index]!));
+    await account.db.transaction((tx) => deleteProspect(tx, ORIGIN, now(), prospectIds[2]!, null));
+    expect(await gateSlice(account.db, slice)).toMatchObject({ kind: 'decided', refused: 3 });
+    const [gone, saidNo, deleted, other] = slice.items;
+    const sends = new Map((await sendsOf(account, id)).map((send) => [send.id, send]));
+    expect(sends.get(gone!.sendId)).toMatchObject({ recipient: null, outcome: 'cancelled' });
+    expect(sends.get(saidNo!.sendId)).toMatchObject({ recipient: null, outcome: 'suppressed' });
+    const { recipient } = deleted!;
+    expect(sends.get(deleted!.sendId)).toMatchObject({ recipient, outcome: 'cancelled' });
+    expect(sends.get(other!.sendId)).toMatchObject({ recipient: other!.recipient, outcome: null });
+    // Of the person there are left the ids, and the domain as with sends from before.
+    const left = await account.db.query(
+      plain(`select to_jsonb(s)::text as row from send s where id = any($1::uuid[]) union all
+             select to_jsonb(a)::text from audit_entry a where send_id = any($1::uuid[])`),
+      [[gone!.sendId, saidNo!.sendId]],
+    );
+    expect(left).toHaveLength(4);
+    for (const { row } of left) expect(row).not.toMatch(/p[01]@/);
+  });
+
+  it('a send that was gated, whose person was erased since, is found again without an address', async () => {
+    const { listId, prospectIds } = await listOf(account, emails(2));
+    const id = await readyBroadcast(account, listId);
+    const slice = await nextSlice(id);
+    await gateSlice(account.db, slice);
+    await takeBackPages(account.db, id, 0);
+    await account.db.transaction((tx) => eraseProspect(tx, ORIGIN, now(), prospectIds[0]!));
+    const again = await nextSlice(id);
+    const gated = await readGatedRecipients(account.db, { ...again.page, broadcastId: id });
+    expect(gated.map(({ recipient }) => recipient)).toEqual([null, slice.items[1]!.recipient]);
+    const decision = await gate(account.db, {
+      ...gated[0]!,
+      sendId: gated[0]!.gated!.sendId,
+      run: 0,
+      trigger: 'schedule',
+      now: now(),
+    });
+    expect(decision).toMatchObject({ kind: 'refused', outcome: 'cancelled' });
   });
 
   it('one copy an address: whoever came to an address that had its copy gets none', async () => {
