@@ -8,7 +8,7 @@ import { changeBroadcast, nextBroadcastStep } from '../../db/queries/broadcasts.
 import type { BroadcastCommand, BroadcastState } from '../../domain/broadcast/words.ts';
 import { beating } from '../beating.ts';
 import { clockFrom } from '../clock.ts';
-import { workThroughPages } from './pages.ts';
+import { takeBack, workThroughPages } from './pages.ts';
 
 /** How long a lane goes on before its workflow looks again whether anything has changed. */
 const LANE_MS = 120_000;
@@ -45,8 +45,14 @@ export function createBroadcastActivities(parts: {
   return {
     /** Moves the broadcast on as far as its time has come, and says what is to be done. */
     async stepOfBroadcast(input: BroadcastInput): Promise<StepResult> {
-      const now = clockFrom(input.now)();
-      const step = await db.transaction((tx) => nextBroadcastStep(tx, now, input.broadcastId, input.run));
+      const { broadcastId, run } = input;
+      const clock = clockFrom(input.now);
+      const now = clock();
+      const step = await db.transaction((tx) => nextBroadcastStep(tx, now, broadcastId, run));
+      // The lanes have ended, so what is still in the air was a lost worker's, and nobody else comes to it any more.
+      if (step.kind === 'over' && step.state === 'cancelled') {
+        await takeBack({ ...parts, clock }, { broadcastId, lane: null });
+      }
       return step.kind === 'wait' ? { kind: 'wait', until: step.until.getTime() } : step;
     },
 

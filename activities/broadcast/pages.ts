@@ -67,9 +67,12 @@ export async function workThroughPages(
   return new Lane(parts, input, content, signal).run();
 }
 
-/** Takes back what a lost worker had; of what was being handed over nobody heard the end. */
-async function takeBack({ db, mailer, clock }: PagesParts, { broadcastId, lane }: LaneInput): Promise<void> {
-  for (const { attempt, ...send } of await takeBackPages(db, broadcastId, lane)) {
+/** Takes back what lost workers had, of a lane or (`null`) of all; of what was being handed over nobody heard the end. */
+export async function takeBack(
+  { db, mailer, clock }: Pick<PagesParts, 'db' | 'mailer' | 'clock'>,
+  { broadcastId, lane }: { readonly broadcastId: string; readonly lane: number | null },
+): Promise<void> {
+  for (const { attempt, ...send } of await takeBackPages(db, clock(), broadcastId, lane)) {
     const end = lostOutcome(mailer.destinationOf(send.recipientDomain));
     await recordOutcome(db, send, attempt, end, clock());
   }

@@ -8,9 +8,9 @@ import {
   type Transaction,
 } from '../connection.ts';
 import { columnsOf, type GateItem } from './broadcastGate.ts';
-import { shareGates } from './broadcasts.ts';
+import { cancelGatedSends, shareGates } from './broadcasts.ts';
 import { byIndex } from './byIndex.ts';
-import type { AttemptOwnership } from './gate.ts';
+import { type AttemptOwnership, HEED } from './gate.ts';
 import { lockProspects } from './locks.ts';
 import { startNextRuns } from './runs.ts';
 
@@ -167,7 +167,8 @@ function toRecipients(rows: readonly Record<string, unknown>[]): Recipient[] {
 
 const TAKE_BACK = plain(`
   update broadcast_page set state = 'open', epoch = epoch + 1, lane = null
-  where broadcast_id = $1 and lane = $2 and state = 'claimed' returning number`);
+  where broadcast_id = $1 and (lane = $2 and state = 'claimed' or $2::int is null and state <> 'done' and epoch > 0)
+  returning number`);
 const LEAVE = plain(`
   update broadcast_page set state = $4, lane = null, epoch = epoch + 1, finished_at = $5, gate_windows = $6
   where broadcast_id = $1 and number = $2 and epoch = $3 returning number`);
@@ -207,6 +208,31 @@ const ORPHANS = plain(`
   )
   select id, recipient_domain as "recipientDomain" from left_behind`);
 
+/** What is gated in pages of a cancelled broadcast; those of any other are not looked through. */
+const GATED_OF_CANCELLED = plain(`
+  select s.id from broadcast_page g
+  ${RECIPIENTS_OF_PAGE} r
+  join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
+  join attempt a on a.send_id = s.id and a.state = 'gated'
+  where g.broadcast_id = $1 and g.number = any($2::int[])
+    and (select state from broadcast where id = $1) = 'cancelled'`);
+
+/** Nobody claims a page of a cancelled broadcast again, so what is left gated in it ends when it is given up. */
+async function cancelLeftBehind(
+  tx: Transaction,
+  now: Date,
+  broadcastId: string,
+  pages: readonly number[],
+): Promise<void> {
+  const rows = await tx.query<{ id: string }>(GATED_OF_CANCELLED, [broadcastId, pages]);
+  await cancelGatedSends(
+    tx,
+    HEED,
+    now,
+    rows.map((row) => row.id),
+  );
+}
+
 /** A send that was being handed over when its worker was lost. */
 export interface LostSend {
   readonly sendId: string;
@@ -218,16 +244,26 @@ export interface LostSend {
 
 /**
  * Opens the pages again that a lane had when its worker was lost: nobody is forgotten, and the lost worker can neither
- * gate nor mark in them any more. What it had only gated is gated anew by whoever claims the page.
+ * gate nor mark in them any more. What it had only gated is gated anew by whoever claims the page, or is cancelled with
+ * the broadcast.
  *
+ * @param lane `null` where all lanes are over: then whatever was ever claimed and is not done, since who took it back may
+ *   have been lost too
  * @returns what was being handed over, to be recorded as unknown (I2)
  */
-export async function takeBackPages(db: Database, broadcastId: string, lane: number): Promise<LostSend[]> {
+export async function takeBackPages(
+  db: Database,
+  now: Date,
+  broadcastId: string,
+  lane: number | null,
+): Promise<LostSend[]> {
   return db.transaction(async (tx) => {
     await byIndex(tx);
     const pages = await tx.query<{ number: number }>(TAKE_BACK, [broadcastId, lane]);
     if (pages.length === 0) return [];
-    const of = [broadcastId, pages.map((page) => page.number)];
+    const numbers = pages.map((page) => page.number);
+    await cancelLeftBehind(tx, now, broadcastId, numbers);
+    const of = [broadcastId, numbers];
     await tx.query(RAISE_GATED, of);
     const lost = await tx.query<Omit<LostSend, 'attempt'> & AttemptOwnership & Record<string, unknown>>(
       LOST,
@@ -262,6 +298,7 @@ export async function leavePage(
       addWindows(before?.gate_windows ?? []),
     ]);
     if (left.length === 0) return false;
+    await cancelLeftBehind(tx, now, page.broadcastId, [page.number]);
     if (state === 'done') await handOrphansOver(tx, now, page);
     return true;
   });

@@ -4,7 +4,10 @@ import { type BroadcastCommand, type BroadcastState, mayBe } from '../../domain/
 import type { EmailKind, Origin } from '../../domain/words.ts';
 import { plain, prepared, type Session, type Transaction } from '../connection.ts';
 import { type AuditAction, addAuditEntries } from './audit.ts';
+import { endSends } from './ending.ts';
+import { readSendFacts } from './facts.ts';
 import { Conditions, type Page } from './keyset.ts';
+import { lockSends } from './locks.ts';
 import { addToOutbox } from './outbox.ts';
 import { cancelSends } from './sends.ts';
 
@@ -221,11 +224,14 @@ async function apply(
   }
 }
 
+/** Not over; or cancelled while a lane had a page of it that nobody left since. */
+const HAS_WORK = `(b.state in ('scheduled', 'sending', 'paused') or b.state = 'cancelled'
+    and exists (select from broadcast_page g where g.broadcast_id = b.id and g.state = 'claimed'))`;
 const NEXT_RUN = plain(`
-  update broadcast set run = run + 1 where id = $1 and run = $2 and state in ('scheduled', 'sending', 'paused') returning run`);
+  update broadcast b set run = run + 1 where id = $1 and run = $2 and ${HAS_WORK} returning run`);
 
 /**
- * Gives a broadcast that is not over a new workflow, where its workflow of this run was lost.
+ * Gives a broadcast that has work left a new workflow, where its workflow of this run was lost.
  *
  * @returns whether it did
  */
@@ -248,10 +254,10 @@ export async function restartBroadcast(
 
 const UNFINISHED = plain(`
   select b.id, b.run from broadcast b
-  where b.state in ('scheduled', 'sending', 'paused')
+  where ${HAS_WORK}
     and not exists (select from outbox o where o.aggregate = 'broadcast:' || b.id) order by b.id`);
 
-/** Broadcasts that are not over and about which nothing waits in the outbox, for the sweep. */
+/** Broadcasts that have work left and about which nothing waits in the outbox, for the sweep. */
 export async function readUnfinishedBroadcasts(on: Session): Promise<{ id: string; run: number }[]> {
   return on.query<{ id: string; run: number }>(UNFINISHED);
 }
@@ -294,13 +300,51 @@ export async function nextBroadcastStep(
   return { kind: 'over', state: 'sent' };
 }
 
+/** Locked in the order of the mark, which may come at the same moment. */
+const BREAK_OFF_GATED = plain(`
+  with gated as (
+    select a.send_id, a.number from send s join attempt a on a.send_id = s.id and a.state = 'gated'
+    where s.id = any($1::uuid[]) and s.run = 0 and s.state = 'attempting' order by a.send_id for no key update of a
+  )
+  update attempt a set state = 'finished', outcome = 'refused', epoch = a.epoch + 1, finished_at = $2
+  from gated g where a.send_id = g.send_id and a.number = g.number returning a.send_id`);
+
+const BROADCAST_CANCELLED = 'broadcast_cancelled';
+
+/**
+ * Cancels those of these sends whose first attempt was gated and not marked: nobody will make it, and whoever still has
+ * it fails to mark it (I2). It ends as where its gate refuses it.
+ *
+ * @returns which were
+ */
+export async function cancelGatedSends(
+  tx: Transaction,
+  origin: Origin,
+  now: Date,
+  ids: readonly string[],
+): Promise<Set<string>> {
+  if (ids.length === 0) return new Set();
+  await lockSends(tx, ids);
+  const rows = await tx.query<{ send_id: string }>(BREAK_OFF_GATED, [ids, now]);
+  const brokenOff = rows.map((row) => row.send_id);
+  const sends = await readSendFacts(tx, brokenOff, []);
+  await endSends(
+    tx,
+    origin,
+    now,
+    'cancelled',
+    sends.map((send) => ({ send, reason: BROADCAST_CANCELLED })),
+  );
+  return new Set(brokenOff);
+}
+
 const UNFINISHED_SENDS = plain(`
   select id, address_id from send
   where broadcast_id = $1 and address_id > $2 and state <> 'final' order by address_id limit $3`);
 
 /**
- * Cancels up to `limit` sends of a broadcast that are not final; one whose attempt is in the air ends with it, unless it
- * is delivered.
+ * Cancels up to `limit` sends of a broadcast that are not final; one that is being handed over ends with its attempt,
+ * unless it is delivered. What its lane takes back from being handed over is cancelled when the page is left.
  *
  * @returns the last address looked at, to go on from, or `null` when there were no more
  */
@@ -317,12 +361,14 @@ export async function endSendsOfBroadcast(
     afterAddressId,
     limit,
   ]);
+  const ids = rows.map((row) => row.id);
+  const ended = await cancelGatedSends(tx, origin, now, ids);
   await cancelSends(
     tx,
     origin,
     now,
-    rows.map((row) => row.id),
-    'broadcast_cancelled',
+    ids.filter((id) => !ended.has(id)),
+    BROADCAST_CANCELLED,
   );
   return rows.length < limit ? null : rows.at(-1)!.address_id;
 }

@@ -102,7 +102,8 @@ export function causesAsText(causes: readonly SuppressionCause[]): string {
 }
 
 /**
- * Makes resting, locked sends final, writes it down and tells their workflows.
+ * Makes locked sends final that rest or whose attempt was broken off, writes it down and tells their workflows; while a
+ * broadcast makes the first attempt there is none.
  *
  * @param ends each send with the reason that is kept with it
  */
@@ -136,16 +137,18 @@ export async function endSends(
   await addToOutbox(
     tx,
     now,
-    ends.map(({ send, reason }) => ({
-      aggregate: sendAggregate(send.id),
-      message: {
-        type: 'endSend',
-        sendId: send.id,
-        run: send.run,
-        outcome,
-        reason,
-        ...(ends.length > MANY && { oneOfMany: true }),
-      },
-    })),
+    ends
+      .filter(({ send }) => send.run > 0)
+      .map(({ send, reason }) => ({
+        aggregate: sendAggregate(send.id),
+        message: {
+          type: 'endSend',
+          sendId: send.id,
+          run: send.run,
+          outcome,
+          reason,
+          ...(ends.length > MANY && { oneOfMany: true }),
+        },
+      })),
   );
 }

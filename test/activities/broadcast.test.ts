@@ -1,12 +1,21 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createBroadcastActivities } from '../../activities/broadcast/activities.ts';
 import { type LaneEnd, workThroughPages } from '../../activities/broadcast/pages.ts';
+import { newSendId } from '../../activities/broadcast/sendIds.ts';
 import { clockFrom } from '../../activities/clock.ts';
 import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
 import type { Mailer } from '../../adapters/mailer/mailer.ts';
 import { plain } from '../../db/connection.ts';
+import { gateSlice, markSlice } from '../../db/queries/broadcastGate.ts';
+import {
+  claimPage,
+  readBroadcastContent,
+  readPageRecipients,
+  takeBackPages,
+} from '../../db/queries/broadcastPages.ts';
 import { readBroadcastReport } from '../../db/queries/broadcastReport.ts';
-import { nextBroadcastStep } from '../../db/queries/broadcasts.ts';
+import { changeBroadcast, endSendsOfBroadcast, nextBroadcastStep } from '../../db/queries/broadcasts.ts';
 import { setFlags } from '../../db/queries/flags.ts';
 import { eraseProspect } from '../../db/queries/prospectErase.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
@@ -20,6 +29,8 @@ import { startStoppingMailServer } from '../support/stoppingMailServer.ts';
 import { testUnsubscribing } from '../support/unsubscribing.ts';
 
 /* Lanes of broadcasts against a real PostgreSQL and a real mail server. */
+
+const NO_ID = '00000000-0000-0000-0000-000000000000';
 
 let account: TestAccount;
 let mail: MailServer;
@@ -37,22 +48,29 @@ afterAll(async () => {
   await account?.close();
 });
 
+const parts = () => ({
+  db: account.db,
+  mailer,
+  composer: createEmailComposer(testUnsubscribing),
+  messageIdDomain: 'heed.test',
+});
+
 function lane(
   broadcastId: string,
   { by = mailer, conversations = 5 }: { by?: Mailer; conversations?: number } = {},
 ): Promise<LaneEnd> {
   return workThroughPages(
-    {
-      db: account.db,
-      mailer: by,
-      composer: createEmailComposer(testUnsubscribing),
-      messageIdDomain: 'heed.test',
-      conversations,
-      clock: clockFrom(Date.now()),
-    },
+    { ...parts(), mailer: by, conversations, clock: clockFrom(Date.now()) },
     { broadcastId, lane: 0, milliseconds: 60_000 },
     new AbortController().signal,
   );
+}
+
+/** Cancels it, and ends its sends as the relay does. */
+async function cancel(broadcastId: string): Promise<void> {
+  const now = new Date();
+  await account.db.transaction((tx) => changeBroadcast(tx, ORIGIN, now, broadcastId, 'cancel'));
+  await account.db.transaction((tx) => endSendsOfBroadcast(tx, ORIGIN, now, broadcastId, NO_ID, 1_000));
 }
 
 /** Addresses of a domain of their own, so that tests do not meet. */
@@ -123,16 +141,15 @@ describe('pages of a broadcast', () => {
     const now = new Date();
     await account.db.transaction((tx) => eraseProspect(tx, ORIGIN, now, prospectIds[1]!));
     await account.db.transaction((tx) => deleteProspect(tx, ORIGIN, now, prospectIds[3]!, null));
-    await account.db.transaction((tx) =>
-      mergeProspects(tx, ORIGIN, now, prospectIds[4]!, prospectIds[5]!),
-    );
+    await account.db.transaction((tx) => mergeProspects(tx, ORIGIN, now, prospectIds[4]!, prospectIds[5]!));
     expect(await lane(broadcastId)).toEqual({ kind: 'none' });
     const reached = emails.filter((_, index) => ![1, 3, 5].includes(index));
     expect(acceptedOf(emails)).toEqual(reached);
     expect((await sendsOf(account, broadcastId)).map(({ recipient }) => recipient)).toEqual(reached);
-    expect(
-      await account.db.transaction((tx) => nextBroadcastStep(tx, new Date(), broadcastId, 1)),
-    ).toEqual({ kind: 'over', state: 'sent' });
+    expect(await account.db.transaction((tx) => nextBroadcastStep(tx, new Date(), broadcastId, 1))).toEqual({
+      kind: 'over',
+      state: 'sent',
+    });
     expect(await readBroadcastReport(account.db, broadcastId)).toMatchObject({
       recipients: 8,
       notReached: 3,
@@ -249,6 +266,78 @@ describe('pages of a broadcast', () => {
       await slow.close();
     }
   }, 60_000);
+
+  it('I2: cancelled in mid-run, what is in a conversation ends as it ends, and everything else is cancelled', async () => {
+    const slow = await startStoppingMailServer();
+    const one = testMailer(slow.port);
+    try {
+      const emails = addresses(300);
+      const { listId } = await listOf(account, emails);
+      const broadcastId = await readyBroadcast(account, listId);
+      const stop = slow.stop(emails[100]!, 'final');
+      const running = lane(broadcastId, { by: one, conversations: 1 });
+      await stop.reached;
+      await cancel(broadcastId);
+      stop.release();
+      await running;
+      const sends = await sendsOf(account, broadcastId);
+      for (const { recipient, outcome } of sends) {
+        expect(['delivered', 'cancelled']).toContain(outcome);
+        expect(slow.kept.filter((message) => message.recipient === recipient)).toHaveLength(
+          outcome === 'delivered' ? 1 : 0,
+        );
+      }
+      expect(sends.filter(({ outcome }) => outcome === 'cancelled')).not.toEqual([]);
+      const report = await readBroadcastReport(account.db, broadcastId);
+      expect(report).toMatchObject({ attempting: 0, waiting: 0, held: 0 });
+    } finally {
+      await one.close();
+      await slow.close();
+    }
+  }, 60_000);
+
+  const endOfWorkflow = (broadcastId: string) =>
+    createBroadcastActivities({ ...parts(), broadcastConversations: 5 }).stepOfBroadcast({
+      broadcastId,
+      run: 1,
+      now: Date.now(),
+    });
+  it.each<[string, (broadcastId: string) => Promise<unknown>]>([
+    ['the next run of its lane', (id) => lane(id)],
+    ['the end of its workflow', endOfWorkflow],
+    [
+      'the end of its workflow, where the next run of its lane was killed too',
+      async (id) => {
+        await takeBackPages(account.db, new Date(), id, 0);
+        await endOfWorkflow(id);
+      },
+    ],
+  ])(
+    'I2: of a cancelled broadcast, what a killed worker was handing over is unknown after %s',
+    async (_, next) => {
+      const { listId } = await listOf(account, addresses(2));
+      const broadcastId = await readyBroadcast(account, listId);
+      const page = (await claimPage(account.db, broadcastId, 0))!;
+      const [content, recipients] = await Promise.all([
+        readBroadcastContent(account.db, broadcastId),
+        readPageRecipients(account.db, page),
+      ]);
+      const items = recipients.map((recipient) => {
+        const sendId = newSendId();
+        return { ...recipient, sendId, messageId: `<${sendId}@heed.test>` };
+      });
+      const at = new Date();
+      await gateSlice(account.db, { ...content!, page, items, createdAt: at, now: at });
+      const attempt = { number: 1, epoch: page.epoch };
+      await markSlice(account.db, at, [{ sendId: items[0]!.sendId, attempt }]);
+      await cancel(broadcastId);
+      await next(broadcastId);
+      expect((await sendsOf(account, broadcastId)).map(({ outcome }) => outcome)).toEqual([
+        'unknown',
+        'cancelled',
+      ]);
+    },
+  );
 
   it('waits where its only way out is closed, gates nobody for nothing, and goes on when it opens', async () => {
     const emails = addresses(700);

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
-import { type GateSlice, gateSlice, markSlice } from '../../db/queries/broadcastGate.ts';
+import { type GateSlice, gateSlice, markSlice, unmark } from '../../db/queries/broadcastGate.ts';
 import {
   claimPage,
+  leavePage,
   readGatedRecipients,
   readPageRecipients,
   takeBackPages,
@@ -13,8 +14,10 @@ import { prepareRecipients } from '../../db/queries/broadcastPreparing.ts';
 import {
   changeBroadcast,
   createBroadcast,
+  endSendsOfBroadcast,
   nextBroadcastStep,
   readBroadcast,
+  readUnfinishedBroadcasts,
   restartBroadcast,
   searchBroadcasts,
 } from '../../db/queries/broadcasts.ts';
@@ -241,7 +244,7 @@ describe('the page gate', () => {
     expect((await markSlice(account.db, now(), owned.slice(0, 1))).size).toBe(1);
     expect(await markSlice(account.db, now(), owned.slice(0, 2))).toEqual(new Set([owned[1]!.sendId]));
 
-    const lost = await takeBackPages(account.db, id, 0);
+    const lost = await takeBackPages(account.db, now(), id, 0);
     expect(lost.map(({ sendId }) => sendId).sort()).toEqual(
       owned
         .slice(0, 2)
@@ -267,9 +270,7 @@ describe('the page gate', () => {
     const { listId, prospectIds } = await listOf(account, emails(4));
     const id = await readyBroadcast(account, listId);
     const slice = await nextSlice(id);
-    await account.db.transaction((tx) =>
-      setFlags(tx, ORIGIN, now(), prospectIds[1]!, { emailOptOut: true }),
-    );
+    await account.db.transaction((tx) => setFlags(tx, ORIGIN, now(), prospectIds[1]!, { emailOptOut: true }));
     for (const index of [0, 1])
       await account.db.transaction((tx) => eraseProspect(tx, ORIGIN, now(), prospectIds[index]!));
     await account.db.transaction((tx) => deleteProspect(tx, ORIGIN, now(), prospectIds[2]!, null));
@@ -296,7 +297,7 @@ describe('the page gate', () => {
     const id = await readyBroadcast(account, listId);
     const slice = await nextSlice(id);
     await gateSlice(account.db, slice);
-    await takeBackPages(account.db, id, 0);
+    await takeBackPages(account.db, now(), id, 0);
     await account.db.transaction((tx) => eraseProspect(tx, ORIGIN, now(), prospectIds[0]!));
     const again = await nextSlice(id);
     const gated = await readGatedRecipients(account.db, { ...again.page, broadcastId: id });
@@ -332,6 +333,102 @@ describe('the page gate', () => {
     const anew = { ...later!, addressId: earlier!.addressId };
     expect(await gateSlice(account.db, { ...slice, items: [anew] })).toMatchObject({ open: new Set() });
     expect(await sendsOf(account, id)).toHaveLength(1);
+  });
+});
+
+describe('cancelling while it is being sent', () => {
+  const NO_ID = '00000000-0000-0000-0000-000000000000';
+  const endSends = async (id: string, limit = 2) => {
+    for (let after: string | null = NO_ID; after !== null; ) {
+      const page: string = after;
+      after = await account.db.transaction((tx) => endSendsOfBroadcast(tx, ORIGIN, now(), id, page, limit));
+    }
+  };
+  /** A page whose recipients are gated, the first of them marked. */
+  async function underWay(count: number, marked: number) {
+    const { listId } = await listOf(account, emails(count));
+    const id = await readyBroadcast(account, listId);
+    const slice = await nextSlice(id);
+    expect(await gateSlice(account.db, slice)).toMatchObject({ kind: 'decided', refused: 0 });
+    const attempt = { number: 1, epoch: slice.page.epoch };
+    const owned = slice.items.map(({ sendId }) => ({ sendId, attempt }));
+    if (marked > 0) await markSlice(account.db, now(), owned.slice(0, marked));
+    return { id, owned, page: { ...slice.page, broadcastId: id } };
+  }
+  const standingOf = async (id: string) =>
+    (await sendsOf(account, id)).map(({ state, outcome }) => outcome ?? state);
+  const CANCELLED = {
+    state: 'final',
+    outcome: 'cancelled',
+    outcome_reason: 'broadcast_cancelled',
+    attempts: [{ number: 1, epoch: 2, state: 'finished', outcome: 'refused' }],
+  };
+
+  it('I2, I6: ends what was only gated, which its lane can mark no more; what is handed over is left to its lane', async () => {
+    const { id, owned, page } = await underWay(5, 1);
+    await change(id, 'cancel');
+    await endSends(id);
+    const [first, ...others] = await sendsOf(account, id);
+    expect(first).toMatchObject({ state: 'attempting', attempts: [{ epoch: 1, state: 'handing_over' }] });
+    expect(others).toHaveLength(4);
+    for (const send of others) expect(send).toMatchObject(CANCELLED);
+    expect((await markSlice(account.db, now(), owned)).size).toBe(0);
+    const audit = await account.db.query<{ action: string; count: number }>(
+      plain(
+        `select action, count(*)::int as count from audit_entry where send_id = any($1::uuid[]) group by 1 order by 1`,
+      ),
+      [owned.map(({ sendId }) => sendId)],
+    );
+    expect(audit).toEqual([
+      { action: 'attempt.gated', count: 5 },
+      { action: 'send.cancel_requested', count: 1 },
+      { action: 'send.cancelled', count: 4 },
+    ]);
+    // No workflow cares for them.
+    const told = await account.db.query(
+      plain(`select from outbox where aggregate = any(select 'send:' || unnest($1::text[]))`),
+      [owned.map(({ sendId }) => sendId)],
+    );
+    expect(told).toEqual([]);
+
+    // It was not handed over after all.
+    await unmark(account.db, owned[0]!);
+    expect(await leavePage(account.db, now(), page, 'open', () => [])).toBe(true);
+    expect((await sendsOf(account, id))[0]).toMatchObject(CANCELLED);
+  });
+
+  it('ends what a lane left gated when it was paused before', async () => {
+    const { id, page } = await underWay(3, 0);
+    await change(id, 'pause');
+    await leavePage(account.db, now(), page, 'open', () => []);
+    expect(await standingOf(id)).toEqual(['attempting', 'attempting', 'attempting']);
+    await change(id, 'cancel');
+    await endSends(id);
+    expect(await standingOf(id)).toEqual(['cancelled', 'cancelled', 'cancelled']);
+  });
+
+  it('I2: what a killed worker had taken back from being handed over ends too; what it had not is lost', async () => {
+    const { id, owned } = await underWay(3, 2);
+    await change(id, 'cancel');
+    await endSends(id);
+    await unmark(account.db, owned[1]!);
+    const lost = await takeBackPages(account.db, now(), id, 0);
+    expect(lost.map(({ sendId }) => sendId)).toEqual([owned[0]!.sendId]);
+    expect(await standingOf(id)).toEqual(['attempting', 'cancelled', 'cancelled']);
+  });
+
+  it('I7: one that lost its worker and its workflow too gets another run, which finds no lane', async () => {
+    const { id, owned } = await underWay(2, 1);
+    await change(id, 'cancel');
+    await endSends(id);
+    await account.db.query(plain(`delete from outbox where aggregate = 'broadcast:' || $1`), [id]);
+    expect(await readUnfinishedBroadcasts(account.db)).toContainEqual({ id, run: 1 });
+    const restart = (run: number) => account.db.transaction((tx) => restartBroadcast(tx, now(), id, run));
+    expect(await restart(1)).toBe(true);
+    expect(await step(id, now(), 2)).toEqual({ kind: 'over', state: 'cancelled' });
+    const lost = await takeBackPages(account.db, now(), id, null);
+    expect(lost.map(({ sendId }) => sendId)).toEqual([owned[0]!.sendId]);
+    expect(await restart(2)).toBe(false);
   });
 });
 

@@ -114,6 +114,6 @@ it('of the recipients of a broadcast', async () => {
   expect(await looksAt('broadcast_recipient', leave)).toBeLessThanOrEqual(inPage);
   await claim();
   // It looks for what was gated and for what was being handed over.
-  const takeBack = () => takeBackPages(db, broadcastId, 0);
+  const takeBack = () => takeBackPages(db, new Date(), broadcastId, 0);
   expect(await looksAt('broadcast_recipient', takeBack)).toBeLessThanOrEqual(2 * inPage);
 });

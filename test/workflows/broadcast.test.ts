@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -152,6 +153,29 @@ describe('broadcast', () => {
       outcome: 'cancelled',
       outcome_reason: 'broadcast_cancelled',
     });
+  });
+
+  it('I2: cancelled by the API in mid-run, every send of it comes to its end', async () => {
+    const { id, emails, handle } = await draft(200);
+    // Slow, so that it is found out while some are marked and others gated.
+    sending.mail.answer(async () => {
+      await delay(100);
+      return null;
+    });
+    await command(id, 'start');
+    await until('some are sent', () => acceptedOf(emails).length > 10);
+    await command(id, 'cancel');
+    expect(await handle.result()).toEqual({ state: 'cancelled' });
+    await until('every send is final', async () =>
+      (await sendsOf(account, id)).every((send) => send.state === 'final'),
+    );
+    const sends = await sendsOf(account, id);
+    const delivered = sends.filter(({ outcome }) => outcome === 'delivered');
+    expect(sends.filter(({ outcome }) => outcome === 'cancelled')).toHaveLength(
+      sends.length - delivered.length,
+    );
+    expect(acceptedOf(emails)).toEqual(delivered.map(({ recipient }) => recipient).sort());
+    expect(sends.length).toBeLessThan(emails.length);
   });
 
   it('is paused, resumed and cancelled by somebody at the Temporal UI', async () => {
