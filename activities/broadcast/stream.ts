@@ -10,7 +10,7 @@ import type { Database } from '../../db/connection.ts';
 import { FIRST_ATTEMPT, gateSlice, markSlice, unmark } from '../../db/queries/broadcastGate.ts';
 import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
 import { type BroadcastContent, takeTurn } from '../../db/queries/broadcastPages.ts';
-import { type GateDecision, gate } from '../../db/queries/gate.ts';
+import { type AttemptOwnership, type GateDecision, gate } from '../../db/queries/gate.ts';
 import { clearHold, raiseHold, readHold } from '../../db/queries/holds.ts';
 import { type AttemptEnd, recordOutcome } from '../../db/queries/outcome.ts';
 import { countGateWindow } from '../../domain/broadcast/gateWindows.ts';
@@ -242,17 +242,34 @@ export class Stream {
 
   /** Whom somebody else had gated: one by one, as any attempt that was lost before it was handed over. */
   async #gateEach(slice: Prepared[]): Promise<void> {
-    const { db, clock } = this.#parts;
     await Promise.all(
       Array.from({ length: GATES_AT_A_TIME }, async () => {
-        for (let one = slice.pop(); one !== undefined; one = slice.pop()) {
-          const decision = await gate(db, { ...one.item, run: 0, trigger: 'schedule', now: clock() });
+        while (slice.length > 0 && this.#stop === null) {
+          const one = slice.pop()!;
+          const decision = await this.#gateAgain(one);
           if (decision.kind === 'open') this.#gated.push({ ...one, ...decision });
+          else if (decision.kind === 'stopped') slice.push(one);
           else this.#settle(one.work);
         }
       }),
     );
+    this.#prepared.unshift(...slice);
     this.#ring();
+  }
+
+  /** Asks about an attempt that was gated before; where the broadcast was paused, nothing more begins here. */
+  async #gateAgain({ item }: Prepared, held?: AttemptOwnership): Promise<GateDecision> {
+    const { db, content, clock } = this.#parts;
+    const decision = await gate(db, {
+      ...item,
+      broadcastId: content.broadcastId,
+      run: 0,
+      trigger: 'schedule',
+      now: clock(),
+      ...(held && { held }),
+    });
+    if (decision.kind === 'stopped') this.halt({ kind: 'stopped' });
+    return decision;
   }
 
   #giveUp(slice: readonly Prepared[]): void {
@@ -419,23 +436,18 @@ export class Stream {
 
   /** Nothing was said of it to any server, and its decision grew too old. */
   async #askAnew(one: Gated): Promise<void> {
-    const { db, clock } = this.#parts;
     let decision: GateDecision;
     try {
-      await unmark(db, owned(one));
-      decision = await gate(db, {
-        ...one.item,
-        run: 0,
-        trigger: 'schedule',
-        now: clock(),
-        held: one.attempt,
-      });
+      await unmark(this.#parts.db, owned(one));
+      decision = await this.#gateAgain(one, one.attempt);
     } finally {
       this.#inTheAir -= 1;
     }
     this.#handingOver -= 1;
     if (decision.kind === 'open') {
       this.#gated.unshift({ ...one, attempt: decision.attempt, decidedAt: decision.decidedAt });
+    } else if (decision.kind === 'stopped') {
+      this.#gated.unshift(one);
     } else {
       this.#settle(one.work);
     }

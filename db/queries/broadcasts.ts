@@ -139,6 +139,14 @@ export async function shareGates(tx: Transaction, broadcastId: string): Promise<
   await tx.query(SHARE_GATES, [broadcastId]);
 }
 
+const STATE = prepared('broadcast_state', 'select state from broadcast where id = $1');
+
+/** Where a broadcast stands; decided on only after {@link shareGates}, in a statement of its own. */
+export async function readBroadcastState(tx: Transaction, id: string): Promise<BroadcastState | null> {
+  const [row] = await tx.query<{ state: BroadcastState }>(STATE, [id]);
+  return row?.state ?? null;
+}
+
 async function lockBroadcast(tx: Transaction, id: string): Promise<Broadcast | null> {
   await tx.query(LOCK_GATES, [id]);
   const [row] = await tx.query<Broadcast & Record<string, unknown>>(LOCK, [id]);
@@ -309,7 +317,8 @@ const BREAK_OFF_GATED = plain(`
   update attempt a set state = 'finished', outcome = 'refused', epoch = a.epoch + 1, finished_at = $2
   from gated g where a.send_id = g.send_id and a.number = g.number returning a.send_id`);
 
-const BROADCAST_CANCELLED = 'broadcast_cancelled';
+/** Why a send was cancelled whose broadcast was. */
+export const BROADCAST_CANCELLED = 'broadcast_cancelled';
 
 /**
  * Cancels those of these sends whose first attempt was gated and not marked: nobody will make it, and whoever still has

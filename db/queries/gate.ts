@@ -1,8 +1,10 @@
+import type { BroadcastState } from '../../domain/broadcast/words.ts';
 import { MARKETING_PAUSED } from '../../domain/hold.ts';
 import { slotAt } from '../../domain/retrySchedule.ts';
 import type { AttemptTrigger, Origin, SendOutcome } from '../../domain/words.ts';
 import { type Database, prepared, type Transaction } from '../connection.ts';
 import { addAuditEntries } from './audit.ts';
+import { BROADCAST_CANCELLED, readBroadcastState, shareGates } from './broadcasts.ts';
 import { causesAsText } from './ending.ts';
 import { readSendFacts, type SendFacts } from './facts.ts';
 import { lockToAttempt } from './locks.ts';
@@ -15,6 +17,8 @@ export interface GateRequest {
   readonly prospectId: string;
   readonly addressId: string;
   readonly recipientDomain: string;
+  /** The broadcast that makes this first attempt itself: it begins only while that is being sent. */
+  readonly broadcastId?: string;
   readonly trigger: AttemptTrigger;
   /** How many attempts there had been when a retry was asked for; once there are more, it was carried out. */
   readonly attemptsBefore?: number | undefined;
@@ -44,6 +48,8 @@ export type GateDecision =
   | { readonly kind: 'held'; readonly attempts: number }
   /** As {@link GateRequest.wayOut} asked for. */
   | { readonly kind: 'held_back'; readonly attempts: number }
+  /** The broadcast that asks was paused. The attempt stays as it is, for whoever claims the page once it goes on. */
+  | { readonly kind: 'stopped' }
   /** Another workflow run has the send now. */
   | { readonly kind: 'superseded' }
   /** Somebody was handing the message over and told no outcome. The caller records it as unknown. */
@@ -91,15 +97,23 @@ export const HEED: Origin = { way: 'system', actor: 'heed', reason: null };
 export async function gate(db: Database, request: GateRequest): Promise<GateDecision> {
   return db.transaction(async (tx) => {
     // Issued together: they share a round trip and still run in this order, the reads each in a statement of its own.
-    const [, facts, open] = await Promise.all([
+    const [broadcast, , facts, open] = await Promise.all([
+      request.broadcastId === undefined ? null : standingOf(tx, request.broadcastId),
       lockToAttempt(tx, request),
       readSendFacts(tx, [request.sendId], [request.recipientDomain]),
       tx.query<{ number: number; epoch: number; state: string }>(OPEN_ATTEMPT, [request.sendId]),
     ]);
     const send = facts[0];
     if (send === undefined) throw new Error(`there is no send ${request.sendId}`);
-    return decide(tx, withoutSpentRetry(request, send, open[0]), send, open[0], performance.now());
+    const asked = withoutSpentRetry(request, send, open[0]);
+    return decide(tx, asked, send, open[0], broadcast, performance.now());
   });
+}
+
+/** Where the broadcast stands, which no command changes before this transaction is over. */
+async function standingOf(tx: Transaction, broadcastId: string): Promise<BroadcastState | null> {
+  const [, state] = await Promise.all([shareGates(tx, broadcastId), readBroadcastState(tx, broadcastId)]);
+  return state;
 }
 
 /**
@@ -118,6 +132,7 @@ async function decide(
   request: GateRequest,
   send: SendFacts,
   open: { number: number; epoch: number; state: string } | undefined,
+  broadcast: BroadcastState | null,
   decidedAt: number,
 ): Promise<GateDecision> {
   if (send.run !== request.run) return { kind: 'superseded' };
@@ -127,11 +142,12 @@ async function decide(
   }
   // Whoever asks again for its own attempt must still own it; anybody else takes an attempt over that was only gated.
   if (request.held !== undefined && open?.epoch !== request.held.epoch) return { kind: 'superseded' };
+  if (broadcast === 'paused') return { kind: 'stopped' };
   if (open === undefined && !isDue(send, request)) {
     return { kind: 'not_due', nextAttemptAt: send.nextAttemptAt!, attempts: send.attemptCount };
   }
   const attempt = { number: open?.number ?? send.attemptCount + 1, epoch: (open?.epoch ?? 0) + 1 };
-  const refusal = refusalOf(send);
+  const refusal = refusalOf(send, broadcast);
   if (refusal !== null) {
     await Promise.all([
       tx.query(REFUSE_ATTEMPT, [
@@ -180,9 +196,13 @@ async function decide(
   return { kind: 'open', attempt, decidedAt };
 }
 
-function refusalOf(send: SendFacts): { outcome: 'suppressed' | 'cancelled'; reason: string } | null {
+function refusalOf(
+  send: SendFacts,
+  broadcast: BroadcastState | null,
+): { outcome: 'suppressed' | 'cancelled'; reason: string } | null {
   if (!send.suppression.allowed)
     return { outcome: 'suppressed', reason: causesAsText(send.suppression.because) };
+  if (broadcast === 'cancelled') return { outcome: 'cancelled', reason: BROADCAST_CANCELLED };
   // Asked for while an attempt was in the air that then never came to be handed over.
   if (send.cancelRequestedAt !== null) return { outcome: 'cancelled', reason: 'cancelled' };
   // A send keeps its address (I4), so it ends where the prospect has left it; only one sent again by hand comes so far.

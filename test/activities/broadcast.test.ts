@@ -20,6 +20,7 @@ import { setFlags } from '../../db/queries/flags.ts';
 import { eraseProspect } from '../../db/queries/prospectErase.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
 import { deleteProspect } from '../../db/queries/prospects.ts';
+import type { BroadcastCommand } from '../../domain/broadcast/words.ts';
 import { freePort } from '../../tools/embedded/service.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
 import { listOf, readyBroadcast, sendsOf } from '../support/broadcasting.ts';
@@ -77,6 +78,51 @@ async function cancel(broadcastId: string): Promise<void> {
 function addresses(count: number, local = 'person'): string[] {
   counter += 1;
   return Array.from({ length: count }, (_, index) => `${local}${index}@d${counter}.example.net`);
+}
+
+const command = (broadcastId: string, which: BroadcastCommand) =>
+  account.db.transaction((tx) => changeBroadcast(tx, ORIGIN, new Date(), broadcastId, which));
+
+/** A page is gated by a worker that is lost before it hands anything over. */
+async function gateAndLose(broadcastId: string): Promise<void> {
+  const page = (await claimPage(account.db, broadcastId, 0))!;
+  const [email] = await account.db.query<{ id: string; version: number }>(
+    plain('select email_id as id, email_version as version from broadcast where id = $1'),
+    [broadcastId],
+  );
+  const items = (await readPageRecipients(account.db, page)).map((recipient) => {
+    const sendId = crypto.randomUUID();
+    return { ...recipient, sendId, messageId: `<${sendId}@heed.test>` };
+  });
+  const now = new Date();
+  await gateSlice(account.db, {
+    broadcastId,
+    page,
+    kind: 'marketing',
+    email: email!,
+    items,
+    createdAt: now,
+    now,
+  });
+  await takeBackPages(account.db, new Date(), broadcastId, 0);
+}
+
+/** A mailer by which something happens before the first conversation, and so before anybody is gated. */
+function mailerAfter(work: () => Promise<unknown>): Mailer {
+  let done: Promise<unknown> | undefined;
+  return new Proxy(mailer, {
+    get(target, name) {
+      const value = Reflect.get(target, name, target);
+      if (name === 'reserve') {
+        return async (...of: Parameters<Mailer['reserve']>) => {
+          done ??= work();
+          await done;
+          return target.reserve(...of);
+        };
+      }
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
 }
 
 const acceptedOf = (emails: readonly string[]) =>
@@ -228,6 +274,59 @@ describe('pages of a broadcast', () => {
       await slow.close();
     }
   }, 60_000);
+
+  it('a decision that grew too old is not taken anew once the broadcast is paused, and is when it goes on', async () => {
+    const slow = await startStoppingMailServer();
+    const one = testMailer(slow.port);
+    try {
+      const emails = addresses(2);
+      const { listId } = await listOf(account, emails);
+      const broadcastId = await readyBroadcast(account, listId);
+      const stop = slow.stop(emails[0]!, 'rcpt');
+      const running = lane(broadcastId, { by: one, conversations: 1 });
+      await stop.reached;
+      // Both are gated: nobody is left whose first gate would tell of the pause.
+      expect(await sendsOf(account, broadcastId)).toHaveLength(2);
+      await command(broadcastId, 'pause');
+      await delay(2_500);
+      stop.release();
+      expect(await running).toEqual({ kind: 'stopped' });
+      expect(slow.triesOf(emails[1]!)).toBe(0);
+      await command(broadcastId, 'resume');
+      expect(await lane(broadcastId, { by: one, conversations: 1 })).toEqual({ kind: 'none' });
+      for (const { recipient, outcome } of await sendsOf(account, broadcastId)) {
+        expect([outcome, slow.triesOf(recipient)]).toEqual(['delivered', 1]);
+      }
+    } finally {
+      await one.close();
+      await slow.close();
+    }
+  }, 60_000);
+
+  it('what a lost worker had gated does not go out once the broadcast is paused, and does when it goes on', async () => {
+    const emails = addresses(20);
+    const { listId } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId);
+    await gateAndLose(broadcastId);
+    const by = mailerAfter(() => command(broadcastId, 'pause'));
+    expect(await lane(broadcastId, { by })).toEqual({ kind: 'stopped' });
+    expect(acceptedOf(emails)).toEqual([]);
+    await command(broadcastId, 'resume');
+    expect(await lane(broadcastId)).toEqual({ kind: 'none' });
+    expect(acceptedOf(emails)).toEqual([...emails].sort());
+  });
+
+  it('what a lost worker had gated is cancelled with its broadcast', async () => {
+    const emails = addresses(20);
+    const { listId } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId);
+    await gateAndLose(broadcastId);
+    await lane(broadcastId, { by: mailerAfter(() => command(broadcastId, 'cancel')) });
+    expect(acceptedOf(emails)).toEqual([]);
+    for (const { outcome, outcome_reason } of await sendsOf(account, broadcastId)) {
+      expect([outcome, outcome_reason]).toEqual(['cancelled', 'broadcast_cancelled']);
+    }
+  });
 
   it('I7: where a message that came too late cannot be asked about anew, the lane ends, and is run again', async () => {
     const slow = await startStoppingMailServer();

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
 import { type GateSlice, gateSlice, markSlice, unmark } from '../../db/queries/broadcastGate.ts';
@@ -310,6 +311,32 @@ describe('the page gate', () => {
       now: now(),
     });
     expect(decision).toMatchObject({ kind: 'refused', outcome: 'cancelled' });
+  });
+
+  it('what was gated is not gated anew after a pause or a cancellation was committed', async () => {
+    const { listId } = await listOf(account, emails(1));
+    const id = await readyBroadcast(account, listId);
+    const slice = await nextSlice(id);
+    await gateSlice(account.db, slice);
+    const again = () =>
+      gate(account.db, { ...slice.items[0]!, broadcastId: id, run: 0, trigger: 'schedule', now: now() });
+    /** Asked while the command is under way, it waits for its end. */
+    const duringCommand = (command: 'pause' | 'cancel') =>
+      account.db.transaction(async (tx) => {
+        await changeBroadcast(tx, ORIGIN, now(), id, command);
+        const asked = again();
+        await delay(200);
+        return { asked };
+      });
+    expect(await (await duringCommand('pause')).asked).toEqual({ kind: 'stopped' });
+    expect((await sendsOf(account, id))[0]).toMatchObject({ state: 'attempting', run: 0 });
+    await change(id, 'resume');
+    expect(await again()).toMatchObject({ kind: 'open', attempt: { number: 1, epoch: 2 } });
+    expect(await (await duringCommand('cancel')).asked).toEqual({
+      kind: 'refused',
+      outcome: 'cancelled',
+      reason: 'broadcast_cancelled',
+    });
   });
 
   it('one copy an address: whoever came to an address that had its copy gets none', async () => {
