@@ -45,6 +45,8 @@ import { sendIdOf } from './sends.ts';
 const tags = ['Broadcasts'];
 /** Recipients that a preview renders the email for. */
 const RENDERED_FOR = 20;
+/** How long a start may lie past and still mean now: clocks differ, and requests are repeated. */
+const LATE_START_MS = 5 * 60_000;
 const withLocation = { headers: z.object({ Location: z.string() }) };
 
 const create = operation('write', ['unprocessable'], {
@@ -130,7 +132,9 @@ const start = operation('write', ['not-found', 'conflict', 'unprocessable'], {
     params: idPath,
     body: optionalJsonBody(
       z.strictObject({
-        startAt: timeIn.optional().openapi({ description: 'Left out: now.' }),
+        startAt: timeIn.optional().openapi({
+          description: 'Left out: now. Up to five minutes past: now; longer past is refused.',
+        }),
         reason: reason.optional(),
       }),
     ),
@@ -201,6 +205,11 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
     const broadcast = await readBroadcast(db, broadcastId);
     if (broadcast === null) throw notFound('broadcast');
     return broadcast;
+  };
+  /** A wrong year or zone would mail everybody at once. */
+  const requireStart = (startAt: Date | null) => {
+    if (startAt === null || startAt.getTime() >= now().getTime() - LATE_START_MS) return;
+    throw bodyProblem('unprocessable', '/startAt', 'Must not lie more than five minutes past.');
   };
   const view = async (broadcastId: string) => broadcastView(await current(broadcastId), temporal);
 
@@ -281,6 +290,7 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
   api.openapi(start, async (c) => {
     const broadcast = await current(c.req.valid('param').id);
     const { startAt = null, reason = null } = c.req.valid('json') ?? {};
+    requireStart(startAt);
     const mail = (await readEmail(db, broadcast.emailId))!;
     const [problem] = await templateProblemsOf(db, mail);
     if (problem !== undefined) {

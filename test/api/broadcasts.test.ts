@@ -184,6 +184,20 @@ describe('sending', () => {
     expect(await api.call('POST', `/broadcasts/${randomUUID()}/start`, {})).toMatchObject({ status: 404 });
   });
 
+  it('a start that lies long past is refused, for nobody means it; one that has just passed is now', async () => {
+    const { id } = await draft();
+    const start = (minutesAgo: number) =>
+      api.call('POST', `/broadcasts/${id}/start`, {
+        startAt: new Date(Date.now() - minutesAgo * 60_000).toISOString(),
+      });
+    expect(await start(6)).toMatchObject({
+      status: 422,
+      body: { errors: [{ in: 'body', field: '/startAt' }] },
+    });
+    expect(await api.call('GET', `/broadcasts/${id}`)).toMatchObject({ body: { state: 'draft' } });
+    expect(await start(4)).toMatchObject({ status: 200, body: { state: 'sending' } });
+  });
+
   it('its report and its recipients say what became of everybody', async () => {
     const { id, prospectIds } = await draft(4);
     await account.db.query(
