@@ -94,7 +94,7 @@ const preview = operation('read', ['not-found', 'unprocessable'], {
   tags,
   summary: 'Whom would it reach?',
   description:
-    'As of now: how many people, who is blocked and why, duplicates across its lists, what is wrong with the templates, and how long it takes. Changes nothing.',
+    'As of now: how many people, who is blocked and why, duplicates across its lists, what is wrong with the templates, and how long it takes. The email is at the version that was fixed when the broadcast was started, before that at its newest. Changes nothing.',
   request: { params: idPath },
   responses: { 200: jsonAnswer(BroadcastPreviewSchema, 'Counts and problems.') },
 });
@@ -106,7 +106,7 @@ const test = operation('write', ['not-found', 'unprocessable'], {
   tags,
   summary: 'Send it to a colleague',
   description:
-    "With a prospect's fields, to the address given; counts for nothing. Goes out at once, whatever the state of the broadcast.",
+    "With a prospect's fields, to the address given; counts for nothing. The email is at the version that was fixed when the broadcast was started, before that at its newest. Goes out at once, whatever the state of the broadcast.",
   request: {
     params: idPath,
     headers: optionalIdempotencyHeader,
@@ -254,7 +254,7 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
 
   api.openapi(preview, async (c) => {
     const broadcast = await current(c.req.valid('param').id);
-    const mail = (await readEmail(db, broadcast.emailId))!;
+    const mail = (await readEmail(db, broadcast.emailId, broadcast.emailVersion))!;
     const counts = await workingOut('/criteria', () => previewBroadcast(db, now(), broadcast, mail.kind));
     const templateProblems = await problemsOf(db, now(), mail, broadcast.audience, config.publicUrl);
     return c.json(
@@ -270,7 +270,7 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
     const testTo = bodyAddress('/to', to);
     const hash =
       key === null ? null : requestHash('broadcast test', [broadcast.id, prospectId, testTo.comparisonForm]);
-    const { emailId, audience } = broadcast;
+    const { emailId, emailVersion, audience } = broadcast;
     const listId = 'listIds' in audience ? audience.listIds[0] : null;
     const made = await db.transaction(async (tx) =>
       sendIdOf(
@@ -278,7 +278,7 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
           tx,
           hasher,
           now(),
-          { emailId, prospectId, listId, idempotencyKey: key, requestHash: hash, testTo },
+          { emailId, emailVersion, prospectId, listId, idempotencyKey: key, requestHash: hash, testTo },
           config.messageIdDomain,
         ),
       ),

@@ -12,7 +12,7 @@ export interface EmailContent {
   readonly text: string | null;
 }
 
-/** An email at its newest version. */
+/** An email at one of its versions, mostly the newest. */
 export interface Email extends EmailContent {
   readonly id: string;
   readonly name: string;
@@ -37,10 +37,10 @@ const INSERT_VERSION = plain(`
   insert into email_version (email_id, version, subject, from_name, from_address, reply_to, html, text, created_at)
   values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`);
 const READ = plain(`
-  select e.id, e.name, e.kind, e.version, e.created_at as "createdAt", e.updated_at as "updatedAt",
+  select e.id, e.name, e.kind, v.version, e.created_at as "createdAt", e.updated_at as "updatedAt",
     e.archived_at as "archivedAt", v.subject, v.from_name as "fromName", v.from_address as "fromAddress",
     v.reply_to as "replyTo", v.html, v.text
-  from email e join email_version v on v.email_id = e.id and v.version = e.version where e.id = $1`);
+  from email e join email_version v on v.email_id = e.id and v.version = coalesce($2::int, e.version) where e.id = $1`);
 const LOCK = plain('select 1 from email where id = $1 for no key update');
 const LIST = plain(`
   select e.id, e.name, e.kind, e.version, e.created_at as "createdAt", e.updated_at as "updatedAt",
@@ -66,9 +66,16 @@ export async function createEmail(
   return id;
 }
 
-/** @returns `null` where there is no such email; an archived one is found */
-export async function readEmail(on: Session, id: string): Promise<Email | null> {
-  const [row] = await on.query<Email & Record<string, unknown>>(READ, [id]);
+/**
+ * @param version `null`: the newest
+ * @returns `null` where there is no such email; an archived one is found
+ */
+export async function readEmail(
+  on: Session,
+  id: string,
+  version: number | null = null,
+): Promise<Email | null> {
+  const [row] = await on.query<Email & Record<string, unknown>>(READ, [id, version]);
   return row ?? null;
 }
 

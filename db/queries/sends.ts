@@ -14,6 +14,8 @@ import { startNextRun, startNextRunIfUnfinished } from './runs.ts';
 /** What a caller asks for. */
 export interface SendRequest {
   readonly emailId: string;
+  /** Left out or `null`: the newest. */
+  readonly emailVersion?: number | null;
   readonly prospectId: string;
   readonly listId?: string | null;
   /** The caller's key (I2): the same key and request give the same send, whatever happened in between. */
@@ -80,7 +82,7 @@ export async function createSend(
   const inserted = await tx.query(INSERT, [
     id,
     request.emailId,
-    email.version,
+    request.emailVersion ?? email.version,
     email.kind,
     request.prospectId,
     to === undefined ? prospect.address_id : await ensureAddress(tx, hasher, now, to),

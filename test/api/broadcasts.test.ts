@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
+import { changeEmail, lockEmail } from '../../db/queries/emails.ts';
 import { setFlags } from '../../db/queries/flags.ts';
 import { addDomainSuppression, addSuppressions } from '../../db/queries/suppressions.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
@@ -31,6 +32,14 @@ async function draft(count = 3, more: object = {}) {
   const emailId = await account.email();
   const { body } = await create({ name: 'News', emailId, listIds: [listId], ...more });
   return { id: body.id as string, listId, prospectIds, emailId };
+}
+
+/** Makes a new version of the email. */
+async function changeText(emailId: string, text: string): Promise<void> {
+  await account.db.transaction(async (tx) => {
+    const email = (await lockEmail(tx, emailId))!;
+    await changeEmail(tx, new Date(), email, { text });
+  });
 }
 
 describe('creating', () => {
@@ -158,6 +167,20 @@ describe('sending', () => {
     expect(sent).toMatchObject({ status: 201, body: { test: true, recipient: 'colleague@example.org' } });
     const { body } = await api.call('GET', `/broadcasts/${id}/report`);
     expect(body).toMatchObject({ recipients: 0, notReached: 0, isFinal: false });
+  });
+
+  it('once it is started, preview and test are of the version that it sends', async () => {
+    const { id, prospectIds, emailId } = await draft();
+    const test = () =>
+      api.call('POST', `/broadcasts/${id}/test`, { to: 'colleague@example.org', prospectId: prospectIds[0] });
+    await changeText(emailId, 'Hello {{ prospect.first_name }}');
+    expect((await test()).body).toMatchObject({ emailVersion: 2 });
+    const startAt = new Date(Date.now() + 3_600_000).toISOString();
+    await api.call('POST', `/broadcasts/${id}/start`, { startAt });
+    await changeText(emailId, 'Hello {{ prospect.nobody_knows }}');
+    expect((await test()).body).toMatchObject({ emailVersion: 2 });
+    const { body } = await api.call('POST', `/broadcasts/${id}/preview`);
+    expect(body.templateProblems).toEqual([]);
   });
 
   it('is started now or at a time, paused, resumed and cancelled; what does not fit is refused', async () => {
