@@ -276,12 +276,14 @@ export type BroadcastStep =
   /** Until somebody resumes or cancels it. */
   | { readonly kind: 'paused' }
   | { readonly kind: 'prepare' }
+  /** So many pages are not done; more where the lane of a lost worker would not run for so few. */
   | { readonly kind: 'send'; readonly pages: number }
   | { readonly kind: 'over'; readonly state: BroadcastState | 'superseded' };
 
 const BEGIN = plain(`update broadcast set state = 'sending', started_at = $2 where id = $1`);
+/** Counted up to the highest lane that has one: only a lane of that number takes back what a lost worker had. */
 const UNDONE = plain(
-  `select count(*)::int as undone from broadcast_page where broadcast_id = $1 and state <> 'done'`,
+  `select greatest(count(*)::int, max(lane) + 1) as undone from broadcast_page where broadcast_id = $1 and state <> 'done'`,
 );
 const SENT = plain(`update broadcast set state = 'sent', finished_at = $2 where id = $1`);
 

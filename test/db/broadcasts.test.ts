@@ -229,6 +229,22 @@ describe('commands', () => {
   });
 });
 
+describe('lanes', () => {
+  it('I7: are as many as it takes to take back the pages of every lane whose worker was lost', async () => {
+    const { listId } = await listOf(account, emails(1_001));
+    const id = await readyBroadcast(account, listId);
+    expect(await step(id)).toEqual({ kind: 'send', pages: 3 });
+    for (const lane of [0, 1, 3]) await claimPage(account.db, id, lane);
+    await account.db.query(
+      plain(`update broadcast_page set state = 'done', lane = null where broadcast_id = $1 and lane < 3`),
+      [id],
+    );
+    expect(await step(id)).toEqual({ kind: 'send', pages: 4 });
+    await takeBackPages(account.db, id, 3);
+    expect(await step(id)).toEqual({ kind: 'send', pages: 1 });
+  });
+});
+
 describe('the page gate', () => {
   it('I2: a page that was taken back gates nobody for the lane that lost it, and what it had only gated is found again', async () => {
     const { listId } = await listOf(account, emails(10));
