@@ -93,7 +93,7 @@ export function createBroadcastActivities(parts: {
           input.command,
         ),
       );
-      if (result === 'not_found') {
+      if (result.kind === 'not_found') {
         throw ApplicationFailure.nonRetryable(
           `there is no broadcast ${input.broadcastId}`,
           'NoSuchBroadcast',

@@ -5,6 +5,7 @@ import { previewBroadcast } from '../../db/queries/broadcastPreview.ts';
 import { readBroadcastReport, readBroadcastSends } from '../../db/queries/broadcastReport.ts';
 import {
   type Broadcast,
+  type BroadcastChanged,
   changeBroadcast,
   createBroadcast,
   readBroadcast,
@@ -272,17 +273,21 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
       key === null ? null : requestHash('broadcast test', [broadcast.id, prospectId, testTo.comparisonForm]);
     const { emailId, emailVersion, audience } = broadcast;
     const listId = 'listIds' in audience ? audience.listIds[0] : null;
-    const made = await db.transaction(async (tx) =>
-      sendIdOf(
-        await createSend(
-          tx,
-          hasher,
-          now(),
-          { emailId, emailVersion, prospectId, listId, idempotencyKey: key, requestHash: hash, testTo },
-          config.messageIdDomain,
-        ),
-      ),
-    );
+    const request = {
+      emailId,
+      emailVersion,
+      prospectId,
+      listId,
+      idempotencyKey: key,
+      requestHash: hash,
+      testTo,
+    };
+    const made = await db.transaction(async (tx) => {
+      const created = await createSend(tx, hasher, now(), request, config.messageIdDomain);
+      // The body names no email, and a broadcast keeps its own.
+      if (created.kind === 'no_email') throw archivedEmail();
+      return sendIdOf(created);
+    });
     const send = (await readSend(db, made.sendId))!;
     return c.json(sendView(send, temporal), made.created ? 201 : 200, { location: `/sends/${send.id}` });
   });
@@ -305,8 +310,8 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
       await workingOut('', () => checkLists(tx, audienceCriteria(broadcast.audience)));
       return changeBroadcast(tx, originOf(c, reason), now(), broadcast.id, 'start', startAt);
     });
-    if (changed === 'email_archived') throw new ApiProblem('unprocessable', 'The email is archived.');
-    requireChanged(changed, broadcast);
+    if (changed.kind === 'email_archived') throw archivedEmail();
+    requireChanged(changed);
     return c.json(await view(broadcast.id), 200);
   });
 
@@ -317,7 +322,7 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
       const changed = await db.transaction((tx) =>
         changeBroadcast(tx, originOf(c, reason), now(), broadcast.id, command),
       );
-      requireChanged(changed, broadcast);
+      requireChanged(changed);
       return c.json(await view(broadcast.id), 200);
     });
   }
@@ -346,9 +351,16 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
   return api;
 }
 
-function requireChanged(changed: Awaited<ReturnType<typeof changeBroadcast>>, broadcast: Broadcast): void {
-  if (changed === 'not_found') throw notFound('broadcast');
-  if (changed === 'wrong_state') throw new ApiProblem('conflict', `The broadcast is ${broadcast.state}.`);
+function archivedEmail(): ApiProblem {
+  return new ApiProblem(
+    'unprocessable',
+    'The email of this broadcast is archived. Make another broadcast, with an email that is in use.',
+  );
+}
+
+function requireChanged(changed: BroadcastChanged): void {
+  if (changed.kind === 'not_found') throw notFound('broadcast');
+  if (changed.kind === 'wrong_state') throw new ApiProblem('conflict', `The broadcast is ${changed.state}.`);
 }
 
 async function audienceOf(

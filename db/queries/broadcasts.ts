@@ -160,7 +160,10 @@ const START = plain(`
 const SET_STATE = plain('update broadcast set state = $2 where id = $1');
 const CANCEL = plain(`update broadcast set state = 'cancelled', finished_at = $2 where id = $1`);
 
-export type BroadcastChanged = 'done' | 'not_found' | 'wrong_state' | 'email_archived';
+export type BroadcastChanged =
+  | { readonly kind: 'done' | 'not_found' | 'email_archived' }
+  /** What it is, as the command found it. */
+  | { readonly kind: 'wrong_state'; readonly state: BroadcastState };
 
 const AUDITED = {
   start: 'broadcast.started',
@@ -184,14 +187,14 @@ export async function changeBroadcast(
   startAt: Date | null = null,
 ): Promise<BroadcastChanged> {
   const broadcast = await lockBroadcast(tx, id);
-  if (broadcast === null) return 'not_found';
-  if (!mayBe(command, broadcast.state)) return 'wrong_state';
+  if (broadcast === null) return { kind: 'not_found' };
+  if (!mayBe(command, broadcast.state)) return { kind: 'wrong_state', state: broadcast.state };
   const state = await apply(tx, now, broadcast, command, startAt);
-  if (state === null) return 'email_archived';
+  if (state === null) return { kind: 'email_archived' };
   await addAuditEntries(tx, origin, now, [
     { action: AUDITED[command], subject: id, before: { state: broadcast.state }, after: { state } },
   ]);
-  return 'done';
+  return { kind: 'done' };
 }
 
 async function apply(

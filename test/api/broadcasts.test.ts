@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
-import { changeEmail, lockEmail } from '../../db/queries/emails.ts';
+import { changeBroadcast } from '../../db/queries/broadcasts.ts';
+import { archiveEmail, changeEmail, lockEmail } from '../../db/queries/emails.ts';
 import { setFlags } from '../../db/queries/flags.ts';
 import { addDomainSuppression, addSuppressions } from '../../db/queries/suppressions.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
@@ -219,6 +221,33 @@ describe('sending', () => {
     });
     expect(await api.call('GET', `/broadcasts/${id}`)).toMatchObject({ body: { state: 'draft' } });
     expect(await start(4)).toMatchObject({ status: 200, body: { state: 'sending' } });
+  });
+
+  it('a refusal tells the state that it was refused for, not the one that was before', async () => {
+    const { id } = await draft();
+    const asked = await account.db.transaction(async (tx) => {
+      await changeBroadcast(tx, ORIGIN, new Date(), id, 'start');
+      const answer = api.call('POST', `/broadcasts/${id}/start`);
+      // It reads the draft, and waits for the lock.
+      await delay(300);
+      return { answer };
+    });
+    expect(await asked.answer).toMatchObject({
+      status: 409,
+      body: { detail: 'The broadcast is sending.' },
+    });
+  });
+
+  it('a test of an archived email is refused without naming a field that it does not have', async () => {
+    const { id, prospectIds, emailId } = await draft();
+    await account.db.transaction((tx) => archiveEmail(tx, new Date(), emailId));
+    const { status, body } = await api.call('POST', `/broadcasts/${id}/test`, {
+      to: 'colleague@example.org',
+      prospectId: prospectIds[0],
+    });
+    expect(status).toBe(422);
+    expect(body.detail).toContain('archived');
+    expect(body.errors).toBeUndefined();
   });
 
   it('its report and its recipients say what became of everybody', async () => {

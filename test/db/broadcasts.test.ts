@@ -152,17 +152,17 @@ describe('commands', () => {
     const { listId } = await listOf(account, emails(3));
     const id = await newBroadcast(account, { listIds: [listId], excludeListIds: [] });
     const later = new Date(Date.now() + 3_600_000);
-    expect(await change(id, 'pause')).toBe('wrong_state');
-    expect(await change(id, 'start', later)).toBe('done');
+    expect(await change(id, 'pause')).toEqual({ kind: 'wrong_state', state: 'draft' });
+    expect(await change(id, 'start', later)).toEqual({ kind: 'done' });
     expect(await step(id)).toEqual({ kind: 'wait', until: later });
-    expect(await change(id, 'pause')).toBe('done');
+    expect(await change(id, 'pause')).toEqual({ kind: 'done' });
     expect(await step(id, later)).toEqual({ kind: 'paused' });
-    expect(await change(id, 'resume')).toBe('done');
+    expect(await change(id, 'resume')).toEqual({ kind: 'done' });
     expect(await step(id)).toEqual({ kind: 'wait', until: later });
     expect(await step(id, later)).toEqual({ kind: 'prepare' });
-    expect(await change(id, 'cancel')).toBe('done');
+    expect(await change(id, 'cancel')).toEqual({ kind: 'done' });
     expect(await step(id, later)).toEqual({ kind: 'over', state: 'cancelled' });
-    expect(await change(id, 'resume')).toBe('wrong_state');
+    expect(await change(id, 'resume')).toEqual({ kind: 'wrong_state', state: 'cancelled' });
     expect(await messages(id)).toEqual([
       { type: 'startBroadcast', broadcastId: id, run: 1 },
       { type: 'wakeBroadcast', broadcastId: id, run: 1 },
