@@ -145,6 +145,31 @@ describe('recipients', () => {
     const refused = (await sendsOf(account, id)).filter((send) => send.outcome !== null);
     expect(refused).toMatchObject([{ outcome: 'suppressed', outcome_reason: 'list:opt_out' }]);
   });
+
+  it('who only match criteria that name a list are sent to through none: its opt-outs refuse nobody', async () => {
+    const { listId, prospectIds } = await listOf(account, emails(2));
+    const addresses = await account.db.query<{ address_id: string }>(
+      plain('select address_id from prospect where id = any($1::uuid[]) order by id'),
+      [prospectIds],
+    );
+    const [ofList, ofAll] = addresses.map((row) => row.address_id);
+    await account.db.transaction((tx) =>
+      addSuppressions(tx, ORIGIN, now(), [
+        { addressId: ofList!, reason: 'opt_out', listId },
+        { addressId: ofAll!, reason: 'opt_out' },
+      ]),
+    );
+    const id = await newBroadcast(account, { criteria: { list: listId, member: true }, excludeListIds: [] });
+    await change(id, 'start');
+    while (await prepareRecipients(account.db, now(), id));
+    const slice = await nextSlice(id);
+    expect(slice.items.map((item) => item.listId)).toEqual([null, null]);
+    expect(await gateSlice(account.db, slice)).toMatchObject({ kind: 'decided', refused: 1 });
+    const refused = (await sendsOf(account, id)).filter((send) => send.outcome !== null);
+    expect(refused).toMatchObject([
+      { outcome: 'suppressed', outcome_reason: 'prospect:opt_out address:opt_out' },
+    ]);
+  });
 });
 
 describe('commands', () => {
