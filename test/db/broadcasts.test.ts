@@ -265,7 +265,7 @@ describe('lanes', () => {
       [id],
     );
     expect(await step(id)).toEqual({ kind: 'send', pages: 4 });
-    await takeBackPages(account.db, id, 3);
+    await takeBackPages(account.db, now(), id, 3);
     expect(await step(id)).toEqual({ kind: 'send', pages: 1 });
   });
 });
