@@ -120,6 +120,7 @@ class Lane {
     let more = true;
     while (!(await this.#stopped())) {
       await this.#leaveCompleted();
+      if (this.#end?.kind === 'stopped') return;
       if (!more) {
         if (this.#works.size === 0) return;
         await this.#changed.wait();
@@ -161,14 +162,17 @@ class Lane {
   async #giveToWorkflows(left: readonly Prepared[]): Promise<void> {
     const { db, clock } = this.#parts;
     for (const [work, group] of Map.groupBy(left, (one) => one.work)) {
-      await queueForWorkflows(db, clock(), {
+      const given = await queueForWorkflows(db, clock(), {
         ...this.#content,
         items: group.map(({ item }) => item),
         createdAt: work.createdAt,
       });
-      // Whoever got no send, since the address changed or the broadcast was stopped, is read again.
+      // Whoever got no send, since the address changed, is read again; nobody else would tell that there is to be none.
       work.open -= group.length;
       work.readAgain = true;
+      if (given === 0 && (await readBroadcastContent(db, this.#input.broadcastId)) === null) {
+        this.#end = { kind: 'stopped' };
+      }
     }
   }
 

@@ -335,10 +335,12 @@ const QUEUE = plain(`
 /**
  * Gives recipients a workflow each that makes their first attempt when it can be made: for those whose way out is closed
  * while others are open. Nobody gets one after the broadcast was stopped.
+ *
+ * @returns how many do
  */
-export async function queueForWorkflows(db: Database, now: Date, slice: QueuedSlice): Promise<void> {
+export async function queueForWorkflows(db: Database, now: Date, slice: QueuedSlice): Promise<number> {
   const { items } = slice;
-  await db.transaction(async (tx) => {
+  return db.transaction(async (tx) => {
     await shareGates(tx, slice.broadcastId);
     // Held until the commit: a change of an address waits and then finds the send, to cancel it (I4).
     await lockProspects(
@@ -354,6 +356,7 @@ export async function queueForWorkflows(db: Database, now: Date, slice: QueuedSl
       slice.createdAt,
     ]);
     await startNextRuns(tx, now, made);
+    return made.length;
   });
 }
 

@@ -28,6 +28,7 @@ import { type MailServer, startMailServer } from '../support/mailServer.ts';
 import { testMailer } from '../support/sending.ts';
 import { startStoppingMailServer } from '../support/stoppingMailServer.ts';
 import { testUnsubscribing } from '../support/unsubscribing.ts';
+import { until } from '../support/until.ts';
 
 /* Lanes of broadcasts against a real PostgreSQL and a real mail server. */
 
@@ -449,4 +450,28 @@ describe('pages of a broadcast', () => {
     expect(await lane(broadcastId)).toEqual({ kind: 'none' });
     expect(acceptedOf(emails)).toEqual([...emails].sort());
   });
+
+  it('ends where it was paused while one way out of several is closed, and everybody left would leave by that', async () => {
+    const [closed, open] = [addresses(30), addresses(1)];
+    const { listId } = await listOf(account, [...closed, ...open]);
+    const broadcastId = await readyBroadcast(account, listId);
+    const nowhere = testMailer(await freePort());
+    const isClosed = (domain: string) => closed[0]!.endsWith(`@${domain}`);
+    const both: Mailer = {
+      ...mailer,
+      destinationOf: (domain) => (isClosed(domain) ? nowhere : mailer).destinationOf(domain),
+      async reserve(domain, signal) {
+        if (!isClosed(domain)) return mailer.reserve(domain, signal);
+        await until('everybody else got theirs', async () => acceptedOf(open).length === 1);
+        await command(broadcastId, 'pause');
+        return nowhere.reserve(domain, signal);
+      },
+    };
+    expect(await lane(broadcastId, { by: both, conversations: 1 })).toEqual({ kind: 'stopped' });
+    expect(await sendsOf(account, broadcastId)).toHaveLength(1);
+    await nowhere.close();
+    await command(broadcastId, 'resume');
+    expect(await lane(broadcastId)).toEqual({ kind: 'none' });
+    expect(acceptedOf(closed)).toEqual([...closed].sort());
+  }, 20_000);
 });
