@@ -31,6 +31,8 @@ import { Signal } from './signal.ts';
 const GATE_HOLDS_MS = 2_000;
 /** A conversation is given back after so many messages, so that others who wait for one get it too. */
 const MESSAGES_A_LEASE = 200;
+/** A conversation that nobody is left for is given back after this. */
+const IDLE_MS = 500;
 /** A turn of a limited broadcast that is further away is not waited for here. */
 const TURN_PATIENCE_MS = 5_000;
 /** Whoever turns the kill switch off wakes the broadcast; this is for a wake-up that was lost. */
@@ -324,6 +326,10 @@ export class Stream {
 
   async #lane(): Promise<void> {
     while (!this.#over) {
+      if (!this.#hasWork) {
+        await this.#forLanes.wait();
+        continue;
+      }
       const conversation = await this.#reserve();
       if (conversation === null) return;
       this.#ready += 1;
@@ -363,6 +369,23 @@ export class Stream {
     return null;
   }
 
+  /** Somebody is to get a message this way. */
+  get #hasWork(): boolean {
+    return this.#prepared.length + this.#gated.length + this.#marked.length > 0;
+  }
+
+  /** @returns false where there was nobody for a while: there are other ways out, which may want the connection */
+  async #moreToCome(): Promise<boolean> {
+    const until = performance.now() + IDLE_MS;
+    while (!this.#hasWork && !this.#over) {
+      const left = until - performance.now();
+      if (left <= 0) return false;
+      await Promise.race([this.#forLanes.wait(), sleep(left)]);
+    }
+    if (this.#marked.length === 0 && !this.#over) await this.#forLanes.wait();
+    return true;
+  }
+
   /** Message after message, until nothing is left or the conversation is to be given back. */
   async #converse(conversation: ReadyConversation | NoConversation): Promise<void> {
     let left = MESSAGES_A_LEASE;
@@ -376,8 +399,7 @@ export class Stream {
     };
     while (left > 0 && this.#stop === null) {
       if (this.#marked.length === 0) {
-        if (this.#over) return;
-        await this.#forLanes.wait();
+        if (this.#over || !(await this.#moreToCome())) return;
       } else if (conversation.ready) {
         if (!(await this.#transmitAll(conversation, next))) return;
       } else {

@@ -474,4 +474,15 @@ describe('pages of a broadcast', () => {
     expect(await lane(broadcastId)).toEqual({ kind: 'none' });
     expect(acceptedOf(closed)).toEqual([...closed].sort());
   }, 20_000);
+
+  it('comes to its end by more ways out than there are connections', async () => {
+    const emails = Array.from({ length: 6 }, () => addresses(5)).flat();
+    const { listId } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId);
+    const narrow = testMailer(mail.port, { maxConnections: 2 });
+    const each: Mailer = { ...narrow, destinationOf: (domain) => `to:${domain}` };
+    expect(await lane(broadcastId, { by: each })).toEqual({ kind: 'none' });
+    await narrow.close();
+    expect(acceptedOf(emails)).toEqual([...emails].sort());
+  }, 20_000);
 });

@@ -44,13 +44,13 @@ export function workflowBundle(): Promise<{ readonly code: string }> {
 }
 
 /** A mailer to a server of this process. */
-export function testMailer(port: number): Mailer {
+export function testMailer(port: number, { maxConnections = 10 } = {}): Mailer {
   return createSmartHostMailer({
     host: '127.0.0.1',
     port,
     tls: 'none',
     clientName: 'heed.test',
-    maxConnections: 10,
+    maxConnections,
     maxMessagesPerConnection: 100,
     idleMilliseconds: 10_000,
   });
