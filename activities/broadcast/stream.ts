@@ -16,6 +16,7 @@ import { type AttemptEnd, recordOutcome } from '../../db/queries/outcome.ts';
 import { countGateWindow } from '../../domain/broadcast/gateWindows.ts';
 import {
   burstSize,
+  conversationsFor,
   handingOverAtMost,
   MARK_AT_MOST,
   milliseconds,
@@ -127,7 +128,9 @@ export class Stream {
   /** Takes recipients in. */
   add(prepared: readonly Prepared[]): void {
     this.#prepared.push(...prepared);
-    const wanted = Math.min(this.#parts.conversations, Math.ceil(this.#prepared.length / 50));
+    const { conversations, content } = this.#parts;
+    const useful = conversationsFor(content.perMinute);
+    const wanted = Math.min(conversations, useful, Math.ceil(this.#prepared.length / 50));
     while (this.#lanes < wanted && this.#stop === null) {
       this.#lanes += 1;
       this.#running.push(this.#guard(this.#lane()));
@@ -388,7 +391,9 @@ export class Stream {
 
   /** Message after message, until nothing is left or the conversation is to be given back. */
   async #converse(conversation: ReadyConversation | NoConversation): Promise<void> {
-    let left = MESSAGES_A_LEASE;
+    const { perMinute } = this.#parts.content;
+    // While the next turn of a limited broadcast is waited for, others who wait for a conversation come first.
+    let left = perMinute === null ? MESSAGES_A_LEASE : burstSize(perMinute);
     const next = () => {
       const one = left > 0 && this.#stop === null ? this.#marked.shift() : undefined;
       if (one === undefined) return null;

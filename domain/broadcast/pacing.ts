@@ -31,6 +31,14 @@ export function burstSize(perMinute: number): number {
   return Math.max(1, Math.floor((perMinute / 60) * BURST_SECONDS));
 }
 
+/** Messages a minute that a conversation is opened for. */
+const PER_CONVERSATION = 240;
+
+/** Conversations that a lane has use for: with a limit no more than it takes, so that single sends find some, too. */
+export function conversationsFor(perMinute: number | null): number {
+  return perMinute === null ? Number.POSITIVE_INFINITY : Math.ceil(perMinute / PER_CONVERSATION);
+}
+
 /** How long so many messages take at a limit. */
 export function milliseconds(messages: number, perMinute: number): number {
   return Math.ceil((messages * 60_000) / perMinute);

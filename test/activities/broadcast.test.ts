@@ -485,4 +485,19 @@ describe('pages of a broadcast', () => {
     await narrow.close();
     expect(acceptedOf(emails)).toEqual([...emails].sort());
   }, 20_000);
+
+  it('with a limit leaves its connections to others between its turns', async () => {
+    const emails = addresses(8);
+    const { listId } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId, { perMinute: 120 });
+    const narrow = testMailer(mail.port, { maxConnections: 1 });
+    const done = lane(broadcastId, { by: narrow });
+    await until('it is under way', () => acceptedOf(emails).length > 0);
+    const single = await narrow.reserve('example.net', new AbortController().signal);
+    expect(acceptedOf(emails).length).toBeLessThan(emails.length);
+    if (single.ready) single.release();
+    expect(await done).toEqual({ kind: 'none' });
+    await narrow.close();
+    expect(acceptedOf(emails)).toEqual([...emails].sort());
+  }, 20_000);
 });

@@ -9,6 +9,7 @@ import {
 } from '../../domain/broadcast/gateWindows.ts';
 import {
   burstSize,
+  conversationsFor,
   handingOverAtMost,
   MARK_AT_MOST,
   milliseconds,
@@ -72,6 +73,11 @@ describe('pacing', () => {
     expect(burstSize(6_000)).toBe(50);
     expect(milliseconds(50, 6_000)).toBe(500);
     expect(milliseconds(1, 1)).toBe(60_000);
+  });
+
+  it('a limit has use for as many conversations as it takes', () => {
+    expect([1, 240, 241, 6_000].map(conversationsFor)).toEqual([1, 1, 2, 25]);
+    expect(conversationsFor(null)).toBe(Number.POSITIVE_INFINITY);
   });
 });
 
