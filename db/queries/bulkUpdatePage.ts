@@ -5,6 +5,7 @@ import { type Database, plain, type Transaction } from '../connection.ts';
 import { addAuditEntries } from './audit.ts';
 import { type JudgedRow, judgingSql, type RowsOf, reasonOf } from './bulkUpdateRows.ts';
 import { endBulkUpdate } from './bulkUpdates.ts';
+import { byIndex } from './byIndex.ts';
 import { lockAddressesWithProspects, lockProspects, Restart } from './locks.ts';
 import { standardColumn } from './prospectRows.ts';
 import { addSuppressionsLocked, removeSuppressionsLocked } from './suppressions.ts';
@@ -102,7 +103,8 @@ export async function claimBulkUpdate(db: Database, id: string): Promise<number 
  */
 export async function takeNextPage(db: Database, now: Date, id: string, epoch: number): Promise<boolean> {
   return db.transaction(async (tx) => {
-    const [, [job]] = await Promise.all([tx.query(BOUND_FREEZE), tx.query<Job>(LOCK, [id])]);
+    // The suppression list grows page by page while PostgreSQL plans for the size that it had.
+    const [, , [job]] = await Promise.all([byIndex(tx), tx.query(BOUND_FREEZE), tx.query<Job>(LOCK, [id])]);
     const isMine = job?.epoch === epoch && (job.state === 'running' || job.state === 'queued');
     if (job === undefined || !isMine || job.pages === null) return false;
     if (job.nextPage >= job.pages) {

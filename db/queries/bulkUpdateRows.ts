@@ -91,7 +91,7 @@ function matchingSql(
       ? `p.deleted_at is null and ${sql.where}`
       : `p.id = any($${values.push(decided.ids)}::uuid[])`;
   return {
-    text: `${select(before, after, word, cases)} from ${sql.from}${entryOf(reason)} where ${which}`,
+    text: `${select(before, after, word, cases)} from ${sql.from}${entryOf(reason, decided !== null)} where ${which}`,
     values,
   };
 }
@@ -117,7 +117,7 @@ function undoSql({ field, undoes }: RowsOf, ids: readonly string[] | null): Judg
   const some = ids === null ? '' : ` and r.prospect_id = any($${values.push(ids)}::uuid[])`;
   return {
     text: `${select(before, 'r.before', word, cases)}
-      from bulk_update_row r join prospect p on p.id = r.prospect_id${entryOf(reason)}
+      from bulk_update_row r join prospect p on p.id = r.prospect_id${entryOf(reason, ids !== null)}
       where r.bulk_update_id = $1 and r.outcome = 'changed'${some}`,
     values,
   };
@@ -145,11 +145,19 @@ function current(field: string, values: unknown[]): string {
   return `to_jsonb(p.${standardColumn(field as StandardField)})`;
 }
 
-/** Joins the entry by which the address is suppressed everywhere for the reason that goes with the flag. */
-function entryOf(reason: SuppressionReason | undefined): string {
-  return reason === undefined
-    ? ''
-    : ` left join suppression held on held.address_id = p.address_id and held.reason = '${reason}' and held.list_id is null`;
+/**
+ * Joins the entry by which the address is suppressed everywhere for the reason that goes with the flag.
+ *
+ * @param each looked up for each row of a page: PostgreSQL takes those of one reason for a few, and compared each row of
+ *   the page with all of them
+ */
+function entryOf(reason: SuppressionReason | undefined, each: boolean): string {
+  if (reason === undefined) return '';
+  const is = (held: string) =>
+    `${held}.address_id = p.address_id and ${held}.reason = '${reason}' and ${held}.list_id is null`;
+  return each
+    ? ` left join lateral (select x.* from suppression x where ${is('x')} offset 0) held on true`
+    : ` left join suppression held on ${is('held')}`;
 }
 
 /** The reason that goes with a flag; `undefined` for any other field. */
