@@ -1,7 +1,7 @@
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
 import type { Database, Transaction } from '../db/connection.ts';
 import { Programs } from '../db/queries/automations.ts';
-import { readUnfinishedBroadcasts } from '../db/queries/broadcasts.ts';
+import { broadcastAggregate, readUnfinishedBroadcasts } from '../db/queries/broadcasts.ts';
 import { enrollChanged } from '../db/queries/enrolling.ts';
 import {
   followAutomation,
@@ -84,7 +84,7 @@ async function wakeTheOthersHeldBack(tx: Transaction, now: Date): Promise<void> 
   await addToOutbox(tx, now, [
     { aggregate: 'setting:sends', message: { type: 'wakePausedSends' } },
     ...broadcasts.map(({ id, run }) => ({
-      aggregate: `broadcast:${id}`,
+      aggregate: broadcastAggregate(id),
       message: { type: 'wakeBroadcast', broadcastId: id, run } as const,
     })),
   ]);

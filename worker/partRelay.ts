@@ -23,7 +23,6 @@ const BEAT = plain('select');
 
 interface Batch {
   readonly delivered: number;
-  readonly failed: number;
   /** The last one that was dealt with; 0 where there was none. */
   readonly lastId: number;
   /** There may be more behind it. */
@@ -111,11 +110,10 @@ export class PartRelay {
       const entries = this.#part === 'changes' ? this.#lookedAtTogether(taken) : taken;
       const beat = setInterval(() => tx.query(BEAT).catch(() => {}), BEAT_MS);
       try {
-        const { done, failed } = await this.#deliverAll(entries);
+        const done = await this.#deliverAll(entries);
         await removeFromOutbox(tx, done);
         return {
           delivered: done.length,
-          failed,
           lastId: entries.at(-1)?.id ?? 0,
           isFull: taken.length === BATCH || entries.length < taken.length,
         };
@@ -125,7 +123,8 @@ export class PartRelay {
     });
   }
 
-  async #deliverAll(entries: readonly OutboxEntry[]): Promise<{ done: number[]; failed: number }> {
+  /** @returns ids of those that were delivered */
+  async #deliverAll(entries: readonly OutboxEntry[]): Promise<number[]> {
     const { log } = this.#deps;
     const startedAt = performance.now();
     const once = onceFor(this.#deps, entries);
@@ -148,18 +147,18 @@ export class PartRelay {
       this.#warnedAt = now;
       log.warn({ part: this.#part, failed }, 'outbox entries could not be delivered and will be tried again');
     }
-    return { done, failed };
+    return done;
   }
 
   /** The first of them that name no more prospects than go together; one that failed before is looked at alone. */
   #lookedAtTogether(entries: readonly OutboxEntry[]): readonly OutboxEntry[] {
+    const first = entries[0];
+    if (first !== undefined && this.#resting.hasFailed(first.id)) return [first];
     let named = 0;
     const end = entries.findIndex(({ id, message }, index) => {
       if (message.type === 'prospectsChanged') named += message.prospectIds.length;
       return index > 0 && (named > CHANGED_AT_ONCE || this.#resting.hasFailed(id));
     });
-    const first = entries[0];
-    if (first !== undefined && this.#resting.hasFailed(first.id)) return [first];
     return end < 0 ? entries : entries.slice(0, end);
   }
 

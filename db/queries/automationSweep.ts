@@ -1,7 +1,7 @@
 import { type Database, plain, type Transaction } from '../connection.ts';
 import { beginRun } from './automations.ts';
 import { restartEnrollment } from './enrollmentChanges.ts';
-import { addToOutbox, automationAggregate, enrollmentAggregate } from './outbox.ts';
+import { addToOutbox, automationAggregate, automationEntry, enrollmentAggregate } from './outbox.ts';
 
 /** What is late though nothing holds it: it waits for no time to come, or for one that is past. */
 const LATE = plain(`
@@ -51,7 +51,7 @@ export async function restartLostAutomation(db: Database, now: Date, { id, run }
     if ((await tx.query(STILL, [id, run])).length === 0) return false;
     if (await isPending(tx, automationAggregate(id))) return false;
     const message = await beginRun(tx, now, id, true);
-    await addToOutbox(tx, now, [{ aggregate: automationAggregate(id), message }]);
+    await addToOutbox(tx, now, [automationEntry(message)]);
     return true;
   });
 }

@@ -5,7 +5,7 @@ import { plain, type Transaction } from '../connection.ts';
 import { beginRun } from './automations.ts';
 import { readDynamicLists } from './criteria.ts';
 import type { DynamicLists } from './criteriaSql.ts';
-import { addToOutbox, automationAggregate } from './outbox.ts';
+import { addToOutbox, automationEntry } from './outbox.ts';
 
 /*
  * Whoever changes is looked at by running continuous automations, by triggers. These are the changes that are nobody's in
@@ -49,10 +49,6 @@ async function lookAgain(
       { type: 'wakeAutomation' as const, automationId: id, run: row.run },
       await beginRun(tx, now, id, true),
     ];
-    await addToOutbox(
-      tx,
-      now,
-      messages.map((message) => ({ aggregate: automationAggregate(id), message })),
-    );
+    await addToOutbox(tx, now, messages.map(automationEntry));
   }
 }
