@@ -8,6 +8,8 @@ export const TASK_QUEUES = {
   sends: 'heed-sends',
   automations: 'heed-automations',
   broadcasts: 'heed-broadcasts',
+  /** What of them takes minutes: commands and other broadcasts' short steps do not wait for it. */
+  broadcastPages: 'heed-broadcast-pages',
   salesforce: 'heed-salesforce',
   operations: 'heed-operations',
 } as const;

@@ -19,7 +19,6 @@ export function createWorkers(options: {
   const common = {
     connection,
     namespace,
-    workflowBundle,
     interceptors: { activity: [() => ({ inbound: maskFailures })] },
     shutdownGraceTime: GRACE,
     shutdownForceTime: FORCE,
@@ -27,6 +26,7 @@ export function createWorkers(options: {
   return Promise.all([
     Worker.create({
       ...common,
+      workflowBundle,
       taskQueue: TASK_QUEUES.sends,
       activities: activities.sends,
       maxConcurrentActivityTaskExecutions: 100,
@@ -34,6 +34,7 @@ export function createWorkers(options: {
     }),
     Worker.create({
       ...common,
+      workflowBundle,
       taskQueue: TASK_QUEUES.automations,
       activities: activities.automations,
       // Short transactions and calls to webhooks.
@@ -42,14 +43,23 @@ export function createWorkers(options: {
     }),
     Worker.create({
       ...common,
+      workflowBundle,
       taskQueue: TASK_QUEUES.broadcasts,
       activities: activities.broadcasts,
-      // The lanes of one broadcast, and room to look after others.
-      maxConcurrentActivityTaskExecutions: 6,
+      // Short transactions.
+      maxConcurrentActivityTaskExecutions: 10,
       maxCachedWorkflows: 50,
     }),
     Worker.create({
       ...common,
+      taskQueue: TASK_QUEUES.broadcastPages,
+      activities: activities.broadcasts,
+      // The lanes of one broadcast, and room for others to begin; each lane makes room once a minute.
+      maxConcurrentActivityTaskExecutions: 6,
+    }),
+    Worker.create({
+      ...common,
+      workflowBundle,
       taskQueue: TASK_QUEUES.salesforce,
       activities: activities.salesforce,
       // Two reconciliations and the push, which take turns; room for a run by hand.
@@ -58,6 +68,7 @@ export function createWorkers(options: {
     }),
     Worker.create({
       ...common,
+      workflowBundle,
       taskQueue: TASK_QUEUES.operations,
       activities: activities.operations,
       // Each is long and heavy; two cores have no use for more.

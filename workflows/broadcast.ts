@@ -12,6 +12,7 @@ import {
 } from '@temporalio/workflow';
 import type { BroadcastActivities, LaneResult, StepResult } from '../activities/broadcast/activities.ts';
 import type { BroadcastState } from '../domain/broadcast/words.ts';
+import { TASK_QUEUES } from '../domain/processes.ts';
 
 /** Somebody paused, resumed or cancelled the broadcast through the API; it is committed already. */
 export const wakeBroadcast = defineSignal('wakeBroadcast');
@@ -50,6 +51,7 @@ const { stepOfBroadcast, commandBroadcast } = proxyActivities<BroadcastActivitie
 });
 
 const { prepareBroadcast } = proxyActivities<BroadcastActivities>({
+  taskQueue: TASK_QUEUES.broadcastPages,
   // Some ten thousand recipients a second.
   startToCloseTimeout: '2 hours',
   // The activity beats every 5 s: three beats missed and its worker is taken for dead.
@@ -58,7 +60,8 @@ const { prepareBroadcast } = proxyActivities<BroadcastActivities>({
 });
 
 const { sendPages } = proxyActivities<BroadcastActivities>({
-  // Two minutes of pages, and the longest conversation that may be under way then (RFC 5321 section 4.5.3.2).
+  taskQueue: TASK_QUEUES.broadcastPages,
+  // A minute of pages, and the longest conversation that may be under way then (RFC 5321 section 4.5.3.2).
   startToCloseTimeout: '1 hour',
   heartbeatTimeout: '20 seconds',
   retry: { initialInterval: '500 milliseconds', backoffCoefficient: 2, maximumInterval: '30 seconds' },

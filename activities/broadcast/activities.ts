@@ -11,7 +11,7 @@ import { clockFrom } from '../clock.ts';
 import { takeBack, workThroughPages } from './pages.ts';
 
 /** How long a lane goes on before its workflow looks again whether anything has changed. */
-const LANE_MS = 120_000;
+const LANE_MS = 60_000;
 
 export interface BroadcastInput {
   readonly broadcastId: string;

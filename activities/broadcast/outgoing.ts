@@ -10,8 +10,10 @@ export class PageWork {
   /** When its messages were made. */
   readonly createdAt: Date;
   readonly gateWindows: GateWindows = noGateWindows();
-  /** Recipients that have no outcome yet. */
+  /** Recipients that are worked on and have no outcome yet. */
   open: number;
+  /** When the first of those may leave who were left for later; `null` where nobody was. */
+  later: Date | null = null;
   /** Somebody has to be read again, since their address changed meanwhile. */
   readAgain = false;
   /** Another lane has it now. */
@@ -21,6 +23,12 @@ export class PageWork {
     this.page = page;
     this.createdAt = createdAt;
     this.open = recipients;
+  }
+
+  /** Leaves so many of them to whoever claims the page from then on. */
+  leaveForLater(recipients: number, from: Date): void {
+    this.open -= recipients;
+    if (this.later === null || from < this.later) this.later = from;
   }
 }
 

@@ -6,7 +6,6 @@ import {
   type BroadcastContent,
   claimPage,
   leavePage,
-  queueForWorkflows,
   type Recipient,
   readBroadcastContent,
   readGatedRecipients,
@@ -21,10 +20,15 @@ import { persistently } from '../persistently.ts';
 import { PageWork, type Prepared } from './outgoing.ts';
 import { newSendId } from './sendIds.ts';
 import { Signal } from './signal.ts';
-import { type Stop, Stream } from './stream.ts';
+import { Stream } from './stream.ts';
+import { Turns } from './turns.ts';
 
 /** Recipients whose messages are ready before their gate: two pages keep every conversation busy. */
 const AHEAD = PAGE_RECIPIENTS;
+/** Most recipients of one destination of several that wait in a lane: the next pages are not kept waiting by a slow one. */
+const WAITING_FOR_ONE = AHEAD / 2;
+/** Whoever found no room is looked for again after this. */
+const SLOW_MS = 60_000;
 /** Messages that are made at a time: signing them is done by the thread pool. */
 const COMPOSED_AT_A_TIME = 50;
 
@@ -47,8 +51,10 @@ export interface LaneInput {
   readonly milliseconds: number;
 }
 
-/** How a lane ended. `none`: no page was left to claim. `more`: its time was over. */
-export type LaneEnd = { readonly kind: 'none' | 'more' } | Stop;
+/** How a lane ended. `none`: no page was left to claim. `more`: its time was over. `wait`: nothing may leave before. */
+export type LaneEnd =
+  | { readonly kind: 'none' | 'more' | 'stopped' }
+  | { readonly kind: 'wait'; readonly until: Date };
 
 /**
  * Works through pages of a broadcast, one after the other and a page ahead, until none is left, its time is over or
@@ -83,11 +89,15 @@ class Lane {
   readonly #input: LaneInput;
   readonly #content: BroadcastContent;
   readonly #signal: AbortSignal;
+  readonly #turns: Turns | null;
   readonly #streams = new Map<string, Stream>();
-  /** Destinations that nothing goes to any more. */
-  readonly #closed = new Set<string>();
+  /** Destinations that are closed, and until when. */
+  readonly #closed = new Map<string, Date>();
   readonly #works = new Set<PageWork>();
   readonly #changed = new Signal();
+  /** With so many who wait for their gate no other page is claimed. */
+  #enough = AHEAD;
+  #timeIsOver = false;
   #end: LaneEnd | null = null;
 
   constructor(parts: PagesParts, input: LaneInput, content: BroadcastContent, signal: AbortSignal) {
@@ -95,10 +105,16 @@ class Lane {
     this.#input = input;
     this.#content = content;
     this.#signal = signal;
+    const { broadcastId, perMinute } = content;
+    this.#turns = perMinute === null ? null : new Turns(parts.db, broadcastId, perMinute);
   }
 
   async run(): Promise<LaneEnd> {
     const abort = () => this.#haltAll();
+    const timer = setTimeout(() => {
+      this.#timeIsOver = true;
+      this.#changed.ring();
+    }, this.#input.milliseconds);
     this.#signal.addEventListener('abort', abort, { once: true });
     try {
       await this.#feed();
@@ -109,71 +125,49 @@ class Lane {
       await Promise.allSettled([...this.#streams.values()].map((stream) => stream.finish()));
       throw error;
     } finally {
+      clearTimeout(timer);
       this.#signal.removeEventListener('abort', abort);
     }
     this.#signal.throwIfAborted();
-    return this.#end ?? { kind: 'more' };
+    return this.#end ?? { kind: 'none' };
   }
 
   async #feed(): Promise<void> {
-    const until = performance.now() + this.#input.milliseconds;
     let more = true;
     while (!(await this.#stopped())) {
       await this.#leaveCompleted();
-      if (this.#end?.kind === 'stopped') return;
-      if (!more) {
-        if (this.#works.size === 0) return;
-        await this.#changed.wait();
-      } else if (this.#waiting() >= AHEAD) {
-        await this.#changed.wait();
-      } else if (performance.now() >= until) {
-        more = false;
-      } else {
-        more = await this.#claimNext();
-        if (!more) this.#end = { kind: 'none' };
+      if (this.#timeIsOver) {
+        this.#end = { kind: 'more' };
+        return;
       }
+      if (more && this.#waiting() < this.#enough) more = await this.#claimNext();
+      else if (!more && this.#works.size === 0) return;
+      else await this.#changed.wait();
     }
   }
 
-  /** Whether nothing more is to begin: the broadcast was stopped, or its only way out is closed. */
+  /** Whether nothing more is to begin: the broadcast was stopped or is held back, or its only way out is closed. */
   async #stopped(): Promise<boolean> {
     if (this.#signal.aborted) return true;
     for (const stream of this.#streams.values()) {
-      if (stream.stop === null || this.#closed.has(stream.destination)) continue;
-      if (stream.stop.kind === 'wait' && this.#streams.size > 1 && this.#content.perMinute === null) {
-        await this.#close(stream);
+      const { stop } = stream;
+      if (stop === null) continue;
+      if (stop.kind === 'closed' && this.#parts.mailer.onlyDestination === null) {
+        await this.#close(stream, stop.until);
         continue;
       }
-      this.#end = stream.stop;
+      this.#end = stop.kind === 'stopped' ? stop : { kind: 'wait', until: stop.until };
       return true;
     }
     return false;
   }
 
-  /** Where one way out of several is closed, who would leave by it gets a workflow each that waits for it. */
-  async #close(stream: Stream): Promise<void> {
-    this.#closed.add(stream.destination);
+  /** Where one way out of several is closed, who would leave by it is left for later. */
+  async #close(stream: Stream, until: Date): Promise<void> {
+    this.#streams.delete(stream.destination);
+    this.#closed.set(stream.destination, until);
     const { prepared, gated } = await stream.finish();
-    await this.#giveToWorkflows(prepared);
-    // They get theirs when the page is done.
-    for (const { work } of gated) work.open -= 1;
-  }
-
-  async #giveToWorkflows(left: readonly Prepared[]): Promise<void> {
-    const { db, clock } = this.#parts;
-    for (const [work, group] of Map.groupBy(left, (one) => one.work)) {
-      const given = await queueForWorkflows(db, clock(), {
-        ...this.#content,
-        items: group.map(({ item }) => item),
-        createdAt: work.createdAt,
-      });
-      // Whoever got no send, since the address changed, is read again; nobody else would tell that there is to be none.
-      work.open -= group.length;
-      work.readAgain = true;
-      if (given === 0 && (await readBroadcastContent(db, this.#input.broadcastId)) === null) {
-        this.#end = { kind: 'stopped' };
-      }
-    }
+    for (const { work } of [...prepared, ...gated]) work.leaveForLater(1, until);
   }
 
   #waiting(): number {
@@ -184,26 +178,54 @@ class Lane {
 
   async #claimNext(): Promise<boolean> {
     const { db, clock } = this.#parts;
-    const page = await claimPage(db, this.#input.broadcastId, this.#input.lane);
+    const page = await claimPage(db, clock(), this.#input.broadcastId, this.#input.lane);
     if (page === null) return false;
     const before = page.epoch > 1 ? await readGatedRecipients(db, page) : [];
     const recipients = [...before, ...(await readPageRecipients(db, page))];
     const work = new PageWork(page, clock(), recipients.length);
     this.#works.add(work);
-    await this.#take(work, recipients);
+    const taken = await this.#take(work, recipients);
+    // A page that nobody could be taken of says that there is no use in looking through the next ones soon.
+    const isUseless = taken === 0 && recipients.length > 0;
+    this.#enough = isUseless ? Math.max(1, Math.floor(this.#waiting() / 2)) : AHEAD;
     return true;
   }
 
-  async #take(work: PageWork, recipients: readonly Recipient[]): Promise<void> {
+  /** @returns how many were taken in; the others are left for later */
+  async #take(work: PageWork, recipients: readonly Recipient[]): Promise<number> {
+    const { mailer } = this.#parts;
+    let taken = 0;
+    for (const [destination, group] of Map.groupBy(recipients, (one) =>
+      mailer.destinationOf(one.recipientDomain),
+    )) {
+      const some = this.#room(work, destination, group);
+      taken += some.length;
+      await this.#give(work, destination, some);
+    }
+    return taken;
+  }
+
+  /** Those of a page that this lane takes in for a destination; the others are left for later. */
+  #room(work: PageWork, destination: string, group: readonly Recipient[]): readonly Recipient[] {
+    if (this.#parts.mailer.onlyDestination !== null) return group;
+    const now = this.#parts.clock();
+    const closedUntil = this.#closed.get(destination);
+    if (closedUntil !== undefined && closedUntil > now) {
+      work.leaveForLater(group.length, closedUntil);
+      return [];
+    }
+    this.#closed.delete(destination);
+    const room = Math.max(0, WAITING_FOR_ONE - (this.#streams.get(destination)?.waiting ?? 0));
+    if (group.length <= room) return group;
+    work.leaveForLater(group.length - room, new Date(now.getTime() + SLOW_MS));
+    return group.slice(0, room);
+  }
+
+  async #give(work: PageWork, destination: string, recipients: readonly Recipient[]): Promise<void> {
     for (let from = 0; from < recipients.length && !this.#signal.aborted; from += COMPOSED_AT_A_TIME) {
       const some = recipients.slice(from, from + COMPOSED_AT_A_TIME);
       const prepared = await Promise.all(some.map((recipient) => this.#prepare(work, recipient)));
-      for (const [destination, group] of Map.groupBy(prepared, ({ item }) =>
-        this.#parts.mailer.destinationOf(item.recipientDomain),
-      )) {
-        if (this.#closed.has(destination)) await this.#giveToWorkflows(group);
-        else this.#streamTo(destination, group[0]!.item.recipientDomain).add(group);
-      }
+      this.#streamTo(destination, some[0]!.recipientDomain).add(prepared);
     }
   }
 
@@ -231,7 +253,11 @@ class Lane {
         if (work.open === 0) this.#changed.ring();
       };
       const hungry = () => this.#changed.ring();
-      stream = new Stream({ ...this.#parts, content: this.#content, settled, hungry }, destination, domain);
+      stream = new Stream(
+        { ...this.#parts, content: this.#content, turns: this.#turns, settled, hungry },
+        destination,
+        domain,
+      );
       this.#streams.set(destination, stream);
     }
     return stream;
@@ -245,18 +271,20 @@ class Lane {
         const recipients = await readPageRecipients(this.#parts.db, work.page);
         work.open += recipients.length;
         await this.#take(work, recipients);
-        if (recipients.length > 0) continue;
+        if (work.open > 0) continue;
       }
-      await this.#leave(work, 'done');
+      await this.#leave(work, work.later === null ? 'done' : 'open');
     }
   }
 
-  async #leave(work: PageWork, state: 'open' | 'done'): Promise<void> {
+  async #leave(work: PageWork, state: 'open' | 'done', openFrom: Date | null = work.later): Promise<void> {
     const { db, clock } = this.#parts;
     this.#works.delete(work);
     if (work.lost) return;
     await persistently(() =>
-      leavePage(db, clock(), work.page, state, (before) => sumOfGateWindows([before, work.gateWindows])),
+      leavePage(db, clock(), work.page, { state, openFrom }, (before) =>
+        sumOfGateWindows([before, work.gateWindows]),
+      ),
     );
   }
 
@@ -266,16 +294,15 @@ class Lane {
   }
 
   async #finishStreams(): Promise<void> {
-    if (this.#end !== null && this.#end.kind !== 'none') this.#haltAll();
-    for (const stream of this.#streams.values()) {
-      if (!this.#closed.has(stream.destination)) await stream.finish();
-    }
+    if (this.#timeIsOver) for (const stream of this.#streams.values()) stream.windDown();
+    else if (this.#end !== null) this.#haltAll();
+    await Promise.all([...this.#streams.values()].map((stream) => stream.finish()));
   }
 
   async #leaveAll(): Promise<void> {
     for (const work of this.#works) {
-      const done = work.open === 0 && !work.readAgain;
-      await this.#leave(work, done ? 'done' : 'open');
+      const isDone = work.open === 0 && work.later === null && !work.readAgain;
+      await this.#leave(work, isDone ? 'done' : 'open', work.open === 0 ? work.later : null);
     }
   }
 }

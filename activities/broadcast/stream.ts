@@ -1,15 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type {
-  Mailer,
-  NoConversation,
-  ReadyConversation,
-  Transmission,
-} from '../../adapters/mailer/mailer.ts';
+import type { Mailer, NoConversation, QueuedEnd, ReadyConversation } from '../../adapters/mailer/mailer.ts';
 import type { Database } from '../../db/connection.ts';
 import { FIRST_ATTEMPT, gateSlice, markSlice, unmark } from '../../db/queries/broadcastGate.ts';
 import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
-import { type BroadcastContent, takeTurn } from '../../db/queries/broadcastPages.ts';
+import type { BroadcastContent } from '../../db/queries/broadcastPages.ts';
 import { type AttemptOwnership, type GateDecision, gate } from '../../db/queries/gate.ts';
 import { clearHold, raiseHold, readHold } from '../../db/queries/holds.ts';
 import { type AttemptEnd, recordOutcome } from '../../db/queries/outcome.ts';
@@ -19,7 +14,6 @@ import {
   conversationsFor,
   handingOverAtMost,
   MARK_AT_MOST,
-  milliseconds,
   PAGE_RECIPIENTS,
   sliceSize,
 } from '../../domain/broadcast/pacing.ts';
@@ -27,6 +21,7 @@ import { endOfRendering, endOfTransmission, endWithoutConversation } from '../at
 import { persistently } from '../persistently.ts';
 import type { Gated, PageWork, Prepared } from './outgoing.ts';
 import { Signal } from './signal.ts';
+import { TURN_AHEAD_MS, type Turns } from './turns.ts';
 
 /** I1: MAIL FROM follows the gate's decision within this time, else the gate is asked anew. */
 const GATE_HOLDS_MS = 2_000;
@@ -34,8 +29,8 @@ const GATE_HOLDS_MS = 2_000;
 const MESSAGES_A_LEASE = 200;
 /** A conversation that nobody is left for is given back after this. */
 const IDLE_MS = 500;
-/** A turn of a limited broadcast that is further away is not waited for here. */
-const TURN_PATIENCE_MS = 5_000;
+/** A way out that takes no more for so long is closed until then. */
+const BUSY_PATIENCE_MS = 30_000;
 /** Whoever turns the kill switch off wakes the broadcast; this is for a wake-up that was lost. */
 const HELD_BACK_MS = 15 * 60_000;
 /** Outcomes are written down together once there are so many, or the first of them has waited so long. */
@@ -51,8 +46,10 @@ const RATE_AFTER_MS = 100;
 
 /** Why a stream stopped before it had carried everything. */
 export type Stop =
-  /** A way out is held back, or the broadcast's limit is used up. */
-  | { readonly kind: 'wait'; readonly until: Date }
+  /** Its way out is held back, or takes no more for now. */
+  | { readonly kind: 'closed'; readonly until: Date }
+  /** Marketing email is paused. */
+  | { readonly kind: 'held_back'; readonly until: Date }
   /** The broadcast was paused or cancelled. */
   | { readonly kind: 'stopped' };
 
@@ -62,11 +59,19 @@ export interface StreamParts {
   readonly content: BroadcastContent;
   /** Most conversations at a time. */
   readonly conversations: number;
+  /** Of a broadcast with a limit. */
+  readonly turns: Turns | null;
   readonly clock: () => Date;
   /** Told whenever a recipient of a page has an outcome, was refused, or was given up here. */
   readonly settled: (work: PageWork) => void;
   /** Told when it could do with more recipients, and when it has stopped. */
   readonly hungry: () => void;
+}
+
+/** Recipients who got no message here. */
+interface Unsent {
+  readonly prepared: readonly Prepared[];
+  readonly gated: readonly Gated[];
 }
 
 interface Ended {
@@ -87,22 +92,30 @@ export class Stream {
   #gated: Gated[] = [];
   #marked: Gated[] = [];
   #ended: Ended[] = [];
-  /** In a conversation, or on its way back to the gate. */
+  /** On its way to or from the gate, or in a conversation. */
   #inTheAir = 0;
   /** Marked and without a recorded outcome. */
   #handingOver = 0;
   #lanes = 0;
   #ready = 0;
+  /** Messages of the limit whose turn has come. */
+  #allowed = 0;
+  /** Messages of the limit whose turn is taken and comes in a moment. */
+  #turning = 0;
   #complete = false;
   #stop: Stop | null = null;
+  /** Given back, since time is over. */
+  readonly #left: Prepared[] = [];
   #held = false;
   #rate = 0;
   #rateSince = performance.now();
   #rateCount = 0;
+  /** Ends what is waited for before anybody is gated. */
   readonly #stopping = new AbortController();
   readonly #changed = new Signal();
   readonly #forLanes = new Signal();
   readonly #running: Promise<unknown>[] = [];
+  #finished: Promise<Unsent> | null = null;
 
   /** @param domain any recipient domain that leaves by this way */
   constructor(parts: StreamParts, destination: string, domain: string) {
@@ -146,20 +159,40 @@ export class Stream {
     this.#parts.hungry();
   }
 
+  /** Gates nobody else, except for turns that are taken: who is gated leaves while that holds, or is gated anew later. */
+  windDown(): void {
+    const { signal } = this.#stopping;
+    if (signal.aborted) return;
+    this.#left.push(...this.#prepared.splice(this.#granted));
+    const timer = setTimeout(() => this.halt({ kind: 'stopped' }), TURN_AHEAD_MS + GATE_HOLDS_MS);
+    signal.addEventListener('abort', () => clearTimeout(timer));
+  }
+
   /**
    * Waits until everything that was taken in has an outcome, or the stream has stopped.
    *
    * @returns recipients that are not gated, and those that are but were not handed over
    * @throws what went wrong with the database
    */
-  async finish(): Promise<{ prepared: Prepared[]; gated: Gated[] }> {
+  finish(): Promise<Unsent> {
+    this.#finished ??= this.#finish();
+    return this.#finished;
+  }
+
+  async #finish(): Promise<Unsent> {
     this.#complete = true;
     this.#ring();
-    const ends = await Promise.allSettled(this.#running);
-    for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    const failures: unknown[] = [];
+    while (this.#running.length > 0) {
+      for (const end of await Promise.allSettled(this.#running.splice(0))) {
+        if (end.status === 'rejected') failures.push(end.reason);
+      }
+    }
     const marked = this.#marked.splice(0);
-    await Promise.all(marked.map((one) => persistently(() => unmark(this.#parts.db, owned(one)))));
-    return { prepared: this.#prepared.splice(0), gated: [...marked, ...this.#gated.splice(0)] };
+    await Promise.all(marked.map((one) => this.#unmark(one)));
+    if (failures.length > 0) throw failures[0];
+    const prepared = [...this.#left.splice(0), ...this.#prepared.splice(0)];
+    return { prepared, gated: [...marked, ...this.#gated.splice(0)] };
   }
 
   /** Nothing is left that could still come to a conversation. */
@@ -172,6 +205,11 @@ export class Stream {
       this.#marked.length === 0 &&
       this.#inTheAir === 0
     );
+  }
+
+  /** Messages of the limit that may be gated, or may be in a moment; of a broadcast without a limit, none. */
+  get #granted(): number {
+    return this.#allowed + this.#turning;
   }
 
   #ring(): void {
@@ -192,7 +230,7 @@ export class Stream {
   async #gateAll(): Promise<void> {
     while (!this.#over) {
       const size = this.#sliceSize();
-      if (this.#prepared.length === 0 || this.#ready === 0 || this.#gated.length > size / 2) {
+      if (!this.#mayGate || this.#ready === 0 || this.#gated.length > size / 2) {
         await this.#changed.wait();
         continue;
       }
@@ -200,25 +238,37 @@ export class Stream {
     }
   }
 
+  /** Somebody waits for their gate, and the limit lets them. */
+  get #mayGate(): boolean {
+    return this.#prepared.length > 0 && (this.#parts.turns === null || this.#allowed > 0);
+  }
+
   #sliceSize(): number {
-    const { perMinute } = this.#parts.content;
     const size = sliceSize(this.#rate, Math.max(1, this.#ready));
-    return perMinute === null ? size : Math.min(size, burstSize(perMinute));
+    return this.#parts.turns === null ? size : Math.min(size, this.#allowed);
   }
 
   async #gateNext(size: number): Promise<void> {
-    const { db, content, clock } = this.#parts;
-    const { work } = this.#prepared[0]!;
+    const { work, gatedBefore } = this.#prepared[0]!;
     let count = 1;
     const most = Math.min(size, this.#prepared.length, PAGE_RECIPIENTS);
-    const { gatedBefore } = this.#prepared[0]!;
     const fits = ({ work: other, gatedBefore: before }: Prepared) => other === work && before === gatedBefore;
     while (count < most && fits(this.#prepared[count]!)) count += 1;
-    if (!(await this.#takeTurn(count)) || this.#stop !== null) return;
     const slice = this.#prepared.splice(0, count);
+    this.#inTheAir += count;
     this.#parts.hungry();
-    if (work.lost) return this.#giveUp(slice);
-    if (gatedBefore) return this.#gateEach(slice);
+    try {
+      if (work.lost) this.#giveUp(slice);
+      else if (gatedBefore) await this.#gateEach(slice);
+      else await this.#gateTogether(slice, work);
+    } finally {
+      this.#inTheAir -= count;
+      this.#ring();
+    }
+  }
+
+  async #gateTogether(slice: readonly Prepared[], work: PageWork): Promise<void> {
+    const { db, content, clock } = this.#parts;
     const decision = await gateSlice(db, {
       ...content,
       page: work.page,
@@ -229,7 +279,7 @@ export class Stream {
     if (decision.kind === 'stopped' || decision.kind === 'held_back') {
       this.#prepared.unshift(...slice);
       const until = new Date(clock().getTime() + HELD_BACK_MS);
-      return this.halt(decision.kind === 'stopped' ? { kind: 'stopped' } : { kind: 'wait', until });
+      return this.halt(decision.kind === 'stopped' ? { kind: 'stopped' } : { kind: 'held_back', until });
     }
     if (decision.kind === 'superseded') {
       work.lost = true;
@@ -238,11 +288,11 @@ export class Stream {
     const { open, decidedAt, refused } = decision;
     if (open.size + refused < slice.length) work.readAgain = true;
     const attempt = { number: FIRST_ATTEMPT, epoch: work.page.epoch };
+    this.#useUp(open.size);
     for (const one of slice) {
       if (open.has(one.item.sendId)) this.#gated.push({ ...one, attempt, decidedAt });
       else this.#settle(work);
     }
-    this.#ring();
   }
 
   /** Whom somebody else had gated: one by one, as any attempt that was lost before it was handed over. */
@@ -252,14 +302,20 @@ export class Stream {
         while (slice.length > 0 && this.#stop === null) {
           const one = slice.pop()!;
           const decision = await this.#gateAgain(one);
-          if (decision.kind === 'open') this.#gated.push({ ...one, ...decision });
-          else if (decision.kind === 'stopped') slice.push(one);
+          if (decision.kind === 'open') {
+            this.#useUp(1);
+            this.#gated.push({ ...one, ...decision });
+          } else if (decision.kind === 'stopped') slice.push(one);
           else this.#settle(one.work);
         }
       }),
     );
     this.#prepared.unshift(...slice);
-    this.#ring();
+  }
+
+  /** Whoever is refused takes nothing of the limit. */
+  #useUp(turns: number): void {
+    if (this.#parts.turns !== null) this.#allowed -= turns;
   }
 
   /** Asks about an attempt that was gated before; where the broadcast was paused, nothing more begins here. */
@@ -281,32 +337,16 @@ export class Stream {
     for (const { work } of slice) this.#settle(work);
   }
 
-  /** Waits for the turn of so many messages of a limited broadcast. @returns false where it is too far away */
-  async #takeTurn(count: number): Promise<boolean> {
-    const { db, content, clock } = this.#parts;
-    if (content.perMinute === null) return true;
-    const needed = milliseconds(count, content.perMinute);
-    const turn = await takeTurn(db, clock(), content.broadcastId, needed, TURN_PATIENCE_MS);
-    if (turn.kind === 'later') {
-      this.halt({ kind: 'wait', until: turn.at });
-      return false;
-    }
-    await sleep(Math.max(0, turn.at.getTime() - clock().getTime()), undefined, {
-      signal: this.#stopping.signal,
-    }).catch(() => {});
-    return true;
-  }
-
   async #markAll(): Promise<void> {
     const { db, clock } = this.#parts;
     while (!this.#over) {
-      const conversations = Math.max(1, this.#ready);
       const size = Math.min(
         MARK_AT_MOST,
-        handingOverAtMost(conversations) - this.#handingOver,
+        handingOverAtMost(this.#ready) - this.#handingOver,
         this.#gated.length,
       );
-      if (size <= 0 || this.#marked.length >= conversations) {
+      // Without a conversation nobody is marked: they would be unknown if this process were lost meanwhile.
+      if (size <= 0 || this.#marked.length >= this.#ready) {
         await this.#changed.wait();
         continue;
       }
@@ -316,6 +356,11 @@ export class Stream {
       let marked: Set<string>;
       try {
         marked = await markSlice(db, clock(), batch.map(owned));
+      } catch (error) {
+        // Whether they are marked nobody knows; nothing of them leaves, and the marks are taken back.
+        this.halt({ kind: 'stopped' });
+        this.#marked.push(...batch);
+        throw error;
       } finally {
         this.#inTheAir -= size;
       }
@@ -333,8 +378,11 @@ export class Stream {
         await this.#forLanes.wait();
         continue;
       }
+      // The turn comes first: while it is waited for, others have the conversation.
+      if (!this.#mayConverse && !(await this.#takeTurn())) continue;
       const conversation = await this.#reserve();
-      if (conversation === null) return;
+      if (conversation === 'left') return;
+      if (conversation === 'later') continue;
       this.#ready += 1;
       this.#ring();
       try {
@@ -346,30 +394,57 @@ export class Stream {
     }
   }
 
-  /** @returns `null` where the way out is closed to us now, which stops the stream */
-  async #reserve(): Promise<ReadyConversation | NoConversation | null> {
+  /** Takes the next turn of the limit for those who have none yet, and waits for it. @returns false where nobody had use for it */
+  async #takeTurn(): Promise<boolean> {
+    const { turns, content } = this.#parts;
+    const count = Math.min(burstSize(content.perMinute!), this.#prepared.length - this.#granted);
+    if (count <= 0) {
+      await this.#forLanes.wait();
+      return false;
+    }
+    // Counted before it is taken, so that nobody else here takes one for the same recipients.
+    this.#turning += count;
+    const taken = await turns!.take(count, this.#stopping.signal);
+    this.#turning -= count;
+    if (taken) this.#allowed += count;
+    return taken;
+  }
+
+  /** @returns `left` where this conversation is not needed, or the stream has stopped; `later` where it is to be asked for again */
+  async #reserve(): Promise<ReadyConversation | NoConversation | 'left' | 'later'> {
     const { db, mailer, clock } = this.#parts;
     const hold = await readHold(db, this.destination);
     this.#held = hold !== null;
-    if (hold !== null && hold.until > clock()) return this.#hold(hold.until);
+    if (hold !== null && hold.until > clock()) return this.#close(hold.until);
     let conversation: ReadyConversation | NoConversation;
     try {
       conversation = await mailer.reserve(this.#domain, this.#stopping.signal);
     } catch (error) {
-      if (this.#stopping.signal.aborted) return null;
+      if (this.#stopping.signal.aborted) return 'left';
       throw error;
     }
     if (conversation.ready || conversation.verdict !== null) return conversation;
-    if (conversation.busyMilliseconds !== undefined) {
-      return this.#hold(new Date(clock().getTime() + conversation.busyMilliseconds));
-    }
+    if (conversation.busyMilliseconds !== undefined) return this.#busy(conversation.busyMilliseconds);
     const category = conversation.phase === 'auth' ? 'authentication' : 'relay_unavailable';
-    return this.#hold(await raiseHold(db, clock(), this.destination, category, conversation.detail));
+    return this.#close(await raiseHold(db, clock(), this.destination, category, conversation.detail));
   }
 
-  #hold(until: Date): null {
-    this.halt({ kind: 'wait', until });
-    return null;
+  /** As much as it takes is on its way: one conversation here is enough to wait for more. */
+  async #busy(milliseconds: number): Promise<'left' | 'later'> {
+    if (this.#lanes > 1) {
+      this.#lanes -= 1;
+      return 'left';
+    }
+    if (milliseconds > BUSY_PATIENCE_MS) {
+      return this.#close(new Date(this.#parts.clock().getTime() + milliseconds));
+    }
+    await sleep(milliseconds, undefined, { signal: this.#stopping.signal }).catch(() => {});
+    return 'later';
+  }
+
+  #close(until: Date): 'left' {
+    this.halt({ kind: 'closed', until });
+    return 'left';
   }
 
   /** Somebody is to get a message this way. */
@@ -377,10 +452,16 @@ export class Stream {
     return this.#prepared.length + this.#gated.length + this.#marked.length > 0;
   }
 
+  /** Somebody may get theirs now. */
+  get #mayConverse(): boolean {
+    return this.#mayGate || this.#gated.length + this.#marked.length > 0;
+  }
+
   /** @returns false where there was nobody for a while: there are other ways out, which may want the connection */
   async #moreToCome(): Promise<boolean> {
-    const until = performance.now() + IDLE_MS;
-    while (!this.#hasWork && !this.#over) {
+    // While the next turn of a limited broadcast is waited for, others who wait for a conversation come first.
+    const until = performance.now() + (this.#parts.turns === null ? IDLE_MS : 0);
+    while (!this.#mayConverse && !this.#over) {
       const left = until - performance.now();
       if (left <= 0) return false;
       await Promise.race([this.#forLanes.wait(), sleep(left)]);
@@ -392,14 +473,10 @@ export class Stream {
   /** Message after message, until nothing is left or the conversation is to be given back. */
   async #converse(conversation: ReadyConversation | NoConversation): Promise<void> {
     const { perMinute } = this.#parts.content;
-    // While the next turn of a limited broadcast is waited for, others who wait for a conversation come first.
     let left = perMinute === null ? MESSAGES_A_LEASE : burstSize(perMinute);
     const next = () => {
-      const one = left > 0 && this.#stop === null ? this.#marked.shift() : undefined;
-      if (one === undefined) return null;
-      left -= 1;
-      this.#inTheAir += 1;
-      if (this.#marked.length < this.#ready) this.#changed.ring();
+      const one = left > 0 && this.#stop === null ? this.#nextMarked() : null;
+      if (one !== null) left -= 1;
       return one;
     };
     while (left > 0 && this.#stop === null) {
@@ -408,27 +485,35 @@ export class Stream {
       } else if (conversation.ready) {
         if (!(await this.#transmitAll(conversation, next))) return;
       } else {
-        const one = next()!;
+        const one = next();
+        if (one === null) continue;
         this.#end(one, endWithoutConversation({ ...conversation, verdict: conversation.verdict! }));
       }
     }
+  }
+
+  /** Whose decision grew too old waits for another one; the conversation is not troubled with them. */
+  #nextMarked(): Gated | null {
+    for (let one = this.#marked.shift(); one !== undefined; one = this.#marked.shift()) {
+      this.#inTheAir += 1;
+      if (this.#marked.length < this.#ready) this.#changed.ring();
+      if (performance.now() <= one.decidedAt + GATE_HOLDS_MS) return one;
+      this.#again(one);
+    }
+    return null;
   }
 
   /** @returns whether the conversation takes more */
   async #transmitAll(conversation: ReadyConversation, next: () => Gated | null): Promise<boolean> {
     const { destination } = conversation;
     const taken = new Set<Gated>();
-    const askedAnew: Promise<void>[] = [];
-    const ended = (one: Gated, end: Transmission) => {
+    const ended = (one: Gated, end: QueuedEnd) => {
       taken.delete(one);
-      if (end.kind !== 'not_begun') return this.#end(one, endOfTransmission(end, conversation, one.item));
-      const asked = this.#askAnew(one);
-      // Its failure is told by whoever waits for all of them.
-      asked.catch(() => {});
-      askedAnew.push(asked);
+      if (end.kind === 'not_begun') this.#again(one);
+      else this.#end(one, endOfTransmission(end, conversation, one.item));
     };
     try {
-      const more = await conversation.transmitAll(() => {
+      return await conversation.transmitAll(() => {
         for (let one = next(); one !== null; one = next()) {
           const { composed, decidedAt, work } = one;
           if (!composed.ok) {
@@ -446,8 +531,6 @@ export class Stream {
         }
         return null;
       });
-      await Promise.all(askedAnew);
-      return more;
     } finally {
       // Whose end was not told, since something failed: their marks tell whoever comes next.
       this.#inTheAir -= taken.size;
@@ -461,11 +544,15 @@ export class Stream {
     if (this.#ended.length === 1 || this.#over) this.#ring();
   }
 
-  /** Nothing was said of it to any server, and its decision grew too old. */
+  /** Nothing of it was handed over: its decision grew too old, or the conversation was over before its turn came. */
+  #again(one: Gated): void {
+    this.#running.push(this.#guard(this.#askAnew(one)));
+  }
+
   async #askAnew(one: Gated): Promise<void> {
     let decision: GateDecision;
     try {
-      await unmark(this.#parts.db, owned(one));
+      await this.#unmark(one);
       decision = await this.#gateAgain(one, one.attempt);
     } finally {
       this.#inTheAir -= 1;
@@ -479,6 +566,11 @@ export class Stream {
       this.#settle(one.work);
     }
     this.#ring();
+  }
+
+  /** While this process lives it keeps trying: a mark that stays makes an unknown send of one that nobody began. */
+  #unmark(one: Gated): Promise<void> {
+    return persistently(() => unmark(this.#parts.db, owned(one)));
   }
 
   async #recordAll(): Promise<void> {
@@ -496,6 +588,8 @@ export class Stream {
       for (const { gated } of ended) this.#parts.settled(gated.work);
       this.#ring();
     }
+    // Nobody is left for a conversation that is still waited for.
+    this.#stopping.abort();
   }
 
   async #record(ended: readonly Ended[]): Promise<void> {
@@ -522,7 +616,7 @@ export class Stream {
     await persistently(() => recordOutcome(db, gated.item, gated.attempt, end, clock()));
     if (!end.holdsBack) return;
     const hold = await readHold(db, end.destination);
-    if (hold !== null) this.#hold(hold.until);
+    if (hold !== null) this.#close(hold.until);
   }
 
   #measure(): void {

@@ -61,6 +61,19 @@ export type Transmission =
       readonly detail: string;
     };
 
+/**
+ * How it ended for a message that followed others in their conversation. `conversation_over`: the server had ended it before
+ * this message's MAIL FROM was answered, for which nobody's address is to blame; nothing was handed over.
+ */
+export type QueuedEnd =
+  | Transmission
+  | {
+      readonly kind: 'not_begun';
+      readonly why: 'conversation_over';
+      /** What the server said when it ended it. */
+      readonly reply: SmtpReply | null;
+    };
+
 /** One of many messages that leave one behind the other; that it may be handed over was settled before. */
 export interface QueuedMessage {
   readonly message: OutgoingMessage;
@@ -69,7 +82,7 @@ export interface QueuedMessage {
   /** Its MAIL FROM is on its way, at this time by `performance.now()` at the latest. */
   begun(at: number): void;
   /** How it ended; called once. */
-  ended(end: Transmission): void;
+  ended(end: QueuedEnd): void;
 }
 
 /** A conversation that is ready for MAIL FROM: connected, greeted, encrypted and authenticated as configured. */
@@ -117,6 +130,8 @@ export interface NoConversation {
 
 /** A way for mail to leave: a smart host, or the mail servers of the recipient's own domain. */
 export interface Mailer {
+  /** The destination that all mail leaves by; `null` where each domain has its own. */
+  readonly onlyDestination: string | null;
   /** Destination that mail to this domain leaves by, known without connecting. */
   destinationOf(recipientDomain: string): string;
   /**

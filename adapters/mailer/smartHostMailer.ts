@@ -43,6 +43,7 @@ export function createSmartHostMailer(options: SmartHostOptions): Mailer {
     ...options,
   });
   return {
+    onlyDestination: destination,
     destinationOf: () => destination,
     async reserve(_recipientDomain, signal) {
       const acquired = await pool.acquire(signal);

@@ -1,6 +1,7 @@
 import type { SmtpPhase, SmtpReply } from '../../domain/bounce/verdict.ts';
 import type {
   OutgoingMessage,
+  QueuedEnd,
   QueuedMessage,
   Transmission,
   TransmissionHooks,
@@ -53,6 +54,8 @@ export class SmtpSession {
   #owed = 0;
   /** Whether the server answered the last final dot at once. */
   #prompt = false;
+  /** Whether an envelope was answered on this connection: whoever follows is not what the server then ends it for. */
+  #used = false;
 
   constructor(wire: Wire, extensions: Extensions, timeouts: SmtpTimeouts, remoteHost: string) {
     this.#wire = wire;
@@ -137,7 +140,7 @@ export class SmtpSession {
   }
 
   async #oneByOne(next: () => QueuedMessage | null): Promise<void> {
-    while (this.#wire.ended === null) {
+    while (this.#wire.ended === null && !this.#isOver()) {
       const queued = next();
       if (queued === null) return;
       const end = await this.#transaction(queued.message, {
@@ -149,7 +152,8 @@ export class SmtpSession {
         },
         beforeHandOver: async () => true,
       });
-      queued.ended(end);
+      queued.ended(this.#endOfQueued(end));
+      this.#used = true;
     }
   }
 
@@ -165,6 +169,7 @@ export class SmtpSession {
   /** Writes the envelope of the next message that can be sent. */
   async #begin(next: () => QueuedMessage | null): Promise<Begun | null> {
     if (this.#unfinished) await this.reset();
+    if (this.#isOver()) return null;
     const sendable = this.#take(next);
     if (sendable === null) return null;
     const { queued, envelope, content } = sendable;
@@ -195,6 +200,11 @@ export class SmtpSession {
     next: () => QueuedMessage | null,
   ): Promise<Begun | null> {
     this.#unfinished = true;
+    if (wasBehind && this.#wire.ended !== null) {
+      // Whatever was answered behind the end of the conversation, of this message's content nothing was written.
+      queued.ended({ kind: 'not_begun', why: 'conversation_over', reply: null });
+      return null;
+    }
     if (wasBehind) {
       const now = performance.now();
       if (now > queued.beginBefore) {
@@ -207,9 +217,11 @@ export class SmtpSession {
     }
     const refusal = await this.#envelopeRefused();
     if (refusal !== null) {
-      queued.ended(refusal);
+      queued.ended(this.#endOfQueued(refusal));
+      this.#used = true;
       return null;
     }
+    this.#used = true;
     if (content.octets.length > ONE_WRITE_OCTETS) {
       queued.ended(await this.#sendContent(content));
       return null;
@@ -230,6 +242,19 @@ export class SmtpSession {
     this.#prompt = performance.now() - written < this.#timeouts.prompt;
     queued.ended(final.passed ? { kind: 'accepted', reply: plain(final.reply) } : final.end);
     return following && { queued: following.queued, content: following.content, wasBehind: true };
+  }
+
+  /** The server ended a conversation that had carried something: nobody else is taken on for it. */
+  #isOver(): boolean {
+    return this.#used && this.#spokeEarly('mail') !== null;
+  }
+
+  /** The end of the whole conversation is nobody's outcome who came after others in it (RFC 5321 section 3.8). */
+  #endOfQueued(end: Transmission): QueuedEnd {
+    if (!this.#used || !('phase' in end) || end.phase !== 'mail') return end;
+    const reply = end.kind === 'refused' ? end.reply : null;
+    if (reply !== null && reply.code !== 421) return end;
+    return { kind: 'not_begun', why: 'conversation_over', reply };
   }
 
   /** Replies to MAIL, RCPT and DATA that were written together; `null` once the server waits for the content. */

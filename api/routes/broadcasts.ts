@@ -1,6 +1,8 @@
 import { OpenAPIHono, z } from '@hono/zod-openapi';
 import { parseEmail, type TemplateProblem, validateTemplates } from '../../adapters/mailer/render.ts';
 import type { Session } from '../../db/connection.ts';
+import { editBroadcast } from '../../db/queries/broadcastEditing.ts';
+import { readNotReached } from '../../db/queries/broadcastNotReached.ts';
 import { previewBroadcast } from '../../db/queries/broadcastPreview.ts';
 import { readBroadcastReport, readBroadcastSends } from '../../db/queries/broadcastReport.ts';
 import {
@@ -8,6 +10,7 @@ import {
   type BroadcastChanged,
   changeBroadcast,
   createBroadcast,
+  lockBroadcast,
   readBroadcast,
   searchBroadcasts,
 } from '../../db/queries/broadcasts.ts';
@@ -30,12 +33,14 @@ import { jsonAnswer, jsonBody, operation, optionalJsonBody } from '../operation.
 import { ApiProblem, bodyProblem, notFound } from '../problems.ts';
 import { PUBLIC_FOLDER } from '../public/loggedPath.ts';
 import {
+  BroadcastChange,
   BroadcastInput,
   BroadcastPreviewSchema,
   BroadcastReportSchema,
   BroadcastSchema,
   broadcastReportView,
   broadcastView,
+  NotReachedSchema,
 } from '../schemas/broadcast.ts';
 import { email, id, idPath, reason, timeIn } from '../schemas/common.ts';
 import { cursorTo, idCursor, limit, pageOf, toPage } from '../schemas/paging.ts';
@@ -86,6 +91,18 @@ const read = operation('read', ['not-found'], {
   summary: 'Read a broadcast',
   request: { params: idPath },
   responses: { 200: jsonAnswer(BroadcastSchema, 'The broadcast.') },
+});
+
+const change = operation('write', ['not-found', 'conflict', 'unprocessable'], {
+  method: 'patch',
+  path: '/broadcasts/{id}',
+  operationId: 'changeBroadcast',
+  tags,
+  summary: 'Change a broadcast',
+  description:
+    'What is left out stays. Of a draft everything can be changed; after that its name and its limit until it is over, the limit within a minute where it is being sent, and its time until that has come.',
+  request: { params: idPath, body: jsonBody(BroadcastChange) },
+  responses: { 200: jsonAnswer(BroadcastSchema, 'The broadcast as it is now.') },
 });
 
 const preview = operation('read', ['not-found', 'unprocessable'], {
@@ -199,6 +216,17 @@ const recipients = operation('read', ['not-found'], {
   responses: { 200: jsonAnswer(pageOf(SendSchema, 'BroadcastRecipientPage'), 'A page of sends.') },
 });
 
+const notReached = operation('read', ['not-found'], {
+  method: 'get',
+  path: '/broadcasts/{id}/not-reached',
+  operationId: 'listBroadcastNotReached',
+  tags,
+  summary: 'Who has no send of it, and why',
+  description: 'The others of its recipients are told by `/recipients`. Oldest prospects first.',
+  request: { params: idPath, query: z.strictObject({ limit, cursor: idCursor }) },
+  responses: { 200: jsonAnswer(pageOf(NotReachedSchema, 'BroadcastNotReachedPage'), 'A page of prospects.') },
+});
+
 export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps): Api {
   const api = new OpenAPIHono<ApiEnv>();
 
@@ -230,9 +258,7 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
       });
     });
     if (made.kind === 'key_conflict') throw keyReused();
-    if (made.kind === 'no_email') {
-      throw bodyProblem('unprocessable', '/emailId', 'There is no such email, or it is archived.');
-    }
+    if (made.kind === 'no_email') throw noEmail();
     const headers = { location: `/broadcasts/${made.broadcastId}` };
     return c.json(await view(made.broadcastId), made.kind === 'created' ? 201 : 200, headers);
   });
@@ -252,6 +278,32 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
   });
 
   api.openapi(read, async (c) => c.json(await view(c.req.valid('param').id), 200));
+
+  api.openapi(change, async (c) => {
+    const { id: broadcastId } = c.req.valid('param');
+    const { listIds, criteria, excludeListIds, startAt, reason = null, ...rest } = c.req.valid('json');
+    requireStart(startAt ?? null);
+    const who = given({ listIds, criteria, excludeListIds });
+    const changed = await db.transaction((tx) =>
+      editBroadcast(tx, originOf(c, reason), now(), broadcastId, async (broadcast) => {
+        const isChanged = Object.keys(who).length > 0;
+        const audience = isChanged ? await audienceOf(tx, changedWho(broadcast.audience, who)) : undefined;
+        return given({ ...rest, audience, startAt });
+      }),
+    );
+    if (changed.kind === 'not_found') throw notFound('broadcast');
+    if (changed.kind === 'no_email') throw noEmail();
+    if (changed.kind === 'too_late') {
+      const field = changed.field === 'audience' ? 'who it goes to' : changed.field;
+      throw new ApiProblem(
+        'conflict',
+        `The broadcast is ${changed.state}: ${field} cannot be changed${
+          changed.state === 'draft' ? ', it is given when it is started' : ' any more'
+        }.`,
+      );
+    }
+    return c.json(await view(broadcastId), 200);
+  });
 
   api.openapi(preview, async (c) => {
     const broadcast = await current(c.req.valid('param').id);
@@ -293,26 +345,21 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
   });
 
   api.openapi(start, async (c) => {
-    const broadcast = await current(c.req.valid('param').id);
+    const { id: broadcastId } = c.req.valid('param');
     const { startAt = null, reason = null } = c.req.valid('json') ?? {};
     requireStart(startAt);
-    const mail = (await readEmail(db, broadcast.emailId))!;
-    const [problem] = await templateProblemsOf(db, mail);
-    if (problem !== undefined) {
-      throw new ApiProblem(
-        'unprocessable',
-        `The email cannot be rendered: ${problem.field}, line ${problem.line}, column ${problem.column}: ${problem.message}`,
-      );
-    }
     const changed = await db.transaction(async (tx) => {
       await holdLists(tx);
+      const broadcast = await lockBroadcast(tx, broadcastId);
+      if (broadcast === null) throw notFound('broadcast');
+      await requireRenderable(tx, (await readEmail(tx, broadcast.emailId))!);
       // They may have grown since it was made.
       await workingOut('', () => checkLists(tx, audienceCriteria(broadcast.audience)));
-      return changeBroadcast(tx, originOf(c, reason), now(), broadcast.id, 'start', startAt);
+      return changeBroadcast(tx, originOf(c, reason), now(), broadcastId, 'start', startAt);
     });
     if (changed.kind === 'email_archived') throw archivedEmail();
     requireChanged(changed);
-    return c.json(await view(broadcast.id), 200);
+    return c.json(await view(broadcastId), 200);
   });
 
   for (const [command, summary, description] of COMMANDS) {
@@ -348,6 +395,21 @@ export function broadcastRoutes({ db, hasher, config, temporal, now }: ApiDeps):
     );
   });
 
+  api.openapi(notReached, async (c) => {
+    const { id: broadcastId } = await current(c.req.valid('param').id);
+    const { limit, cursor } = c.req.valid('query');
+    const rows = await readNotReached(db, broadcastId, cursor, limit + 1);
+    return c.json(
+      toPage(
+        rows,
+        limit,
+        (one) => one.prospectId,
+        (one) => ({ ...one }),
+      ),
+      200,
+    );
+  });
+
   return api;
 }
 
@@ -356,6 +418,20 @@ function archivedEmail(): ApiProblem {
     'unprocessable',
     'The email of this broadcast is archived. Make another broadcast, with an email that is in use.',
   );
+}
+
+function noEmail(): ApiProblem {
+  return bodyProblem('unprocessable', '/emailId', 'There is no such email, or it is archived.');
+}
+
+/** Lists and criteria take each other's place; exclusion lists stand by themselves. */
+function changedWho(
+  { excludeListIds, ...before }: Audience,
+  change: { listIds?: string[]; criteria?: unknown; excludeListIds?: string[] },
+): Parameters<typeof audienceOf>[1] {
+  const isReplaced = change.listIds !== undefined || change.criteria !== undefined;
+  const who = isReplaced ? {} : 'listIds' in before ? { listIds: [...before.listIds] } : before;
+  return { ...who, excludeListIds: [...excludeListIds], ...change };
 }
 
 function requireChanged(changed: BroadcastChanged): void {
@@ -395,6 +471,15 @@ async function requireLists(on: Session, field: string, ids: readonly string[]):
 async function templateProblemsOf(on: Session, mail: Email): Promise<TemplateProblem[]> {
   const keys = (await readCustomFields(on)).map((field) => field.key);
   return validateTemplates(mail, keys, mail.kind);
+}
+
+async function requireRenderable(on: Session, mail: Email): Promise<void> {
+  const [problem] = await templateProblemsOf(on, mail);
+  if (problem === undefined) return;
+  throw new ApiProblem(
+    'unprocessable',
+    `The email cannot be rendered: ${problem.field}, line ${problem.line}, column ${problem.column}: ${problem.message}`,
+  );
 }
 
 /** What is wrong with the templates by themselves, and with the first recipients. */

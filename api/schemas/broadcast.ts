@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi';
+import { NOT_REACHED_BECAUSE } from '../../db/queries/broadcastNotReached.ts';
 import { BLOCKED_BECAUSE } from '../../db/queries/broadcastPreview.ts';
 import type { BroadcastReport } from '../../db/queries/broadcastReport.ts';
 import type { Broadcast } from '../../db/queries/broadcasts.ts';
@@ -6,7 +7,7 @@ import { BROADCAST_STATES } from '../../domain/broadcast/words.ts';
 import { broadcastId } from '../../domain/processes.ts';
 import { SEND_OUTCOMES } from '../../domain/words.ts';
 import type { ApiDeps } from '../context.ts';
-import { id, name, time, timeOf, timeOrNull } from './common.ts';
+import { id, name, reason, time, timeIn, timeOf, timeOrNull } from './common.ts';
 import { CriteriaSchema } from './criteria.ts';
 
 const MOST_LISTS = 100;
@@ -45,6 +46,27 @@ export const BroadcastInput = z
       perMinute: null,
     },
   });
+
+/** Of a change what is given counts. */
+export const BroadcastChange = z
+  .strictObject({
+    name: name(200).optional(),
+    emailId: id.optional(),
+    listIds: BroadcastInput.shape.listIds,
+    criteria: CriteriaSchema.optional(),
+    excludeListIds: z.array(id).max(MOST_LISTS).optional(),
+    perMinute: perMinute.optional(),
+    startAt: timeIn.optional(),
+    reason: reason.optional(),
+  })
+  .refine(({ reason: _, ...value }) => Object.keys(value).length > 0, {
+    message: 'Give what is to be changed.',
+  })
+  .refine((value) => value.listIds === undefined || value.criteria === undefined, {
+    path: ['listIds'],
+    message: 'Give either listIds or criteria.',
+  })
+  .openapi('BroadcastChange', { example: { perMinute: 3000 } });
 
 export const broadcastState = z.enum(BROADCAST_STATES).openapi({
   description:
@@ -95,6 +117,17 @@ export const BroadcastPreviewSchema = z
       .openapi({ description: 'What cannot be rendered, with the templates and with its first recipients.' }),
   })
   .openapi('BroadcastPreview');
+
+export const NotReachedSchema = z
+  .object({
+    prospectId: id,
+    email: z.string().nullable().openapi({ description: 'null where the prospect was deleted.' }),
+    because: z.enum(NOT_REACHED_BECAUSE).openapi({
+      description:
+        '`not_yet`: the turn comes. `cancelled`: with the broadcast, before the turn came. `address_had_copy`: another prospect of the broadcast has the same address. `prospect_gone`: deleted, merged or erased meanwhile.',
+    }),
+  })
+  .openapi('BroadcastNotReached');
 
 export const BroadcastReportSchema = z
   .object({

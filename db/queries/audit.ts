@@ -33,6 +33,7 @@ export const AUDIT_ACTIONS = [
   'broadcast.paused',
   'broadcast.resumed',
   'broadcast.cancelled',
+  'broadcast.changed',
   'bulk_update.created',
   'bulk_update.paused',
   'bulk_update.resumed',

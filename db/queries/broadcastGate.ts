@@ -252,7 +252,7 @@ function valuesOf(slice: GateSlice, items: readonly GateItem[]): unknown[] {
 }
 
 /** What is known of new sends, an array a column. */
-export function columnsOf(items: readonly GateItem[]): unknown[] {
+function columnsOf(items: readonly GateItem[]): unknown[] {
   return [
     bareArray(items.map((item) => item.sendId)),
     bareArray(items.map((item) => item.prospectId)),

@@ -7,11 +7,9 @@ import {
   type Statement,
   type Transaction,
 } from '../connection.ts';
-import { columnsOf, type GateItem } from './broadcastGate.ts';
-import { cancelGatedSends, shareGates } from './broadcasts.ts';
+import { cancelGatedSends } from './broadcasts.ts';
 import { byIndex } from './byIndex.ts';
 import { type AttemptOwnership, HEED } from './gate.ts';
-import { lockProspects } from './locks.ts';
 import { startNextRuns } from './runs.ts';
 
 /** A page that a lane has claimed; its epoch is what the lane must still hold to gate anybody in it. */
@@ -71,16 +69,22 @@ export async function readBroadcastContent(
 
 const CLAIM = prepared(
   'claim_broadcast_page',
-  `update broadcast_page set state = 'claimed', lane = $2, epoch = epoch + 1
+  `update broadcast_page set state = 'claimed', lane = $2, epoch = epoch + 1, open_from = null
    where broadcast_id = $1 and number = (
-     select number from broadcast_page where broadcast_id = $1 and state = 'open' order by number limit 1
-     for update skip locked)
+     select number from broadcast_page
+     where broadcast_id = $1 and state = 'open' and (open_from is null or open_from <= $3)
+     order by number limit 1 for update skip locked)
    returning number, epoch`,
 );
 
-/** Gives a lane the next page that nobody has. @returns `null` where there is none */
-export async function claimPage(on: Session, broadcastId: string, lane: number): Promise<ClaimedPage | null> {
-  const [row] = await on.query<{ number: number; epoch: number }>(CLAIM, [broadcastId, lane]);
+/** Gives a lane the next page that nobody has and whose time has come. @returns `null` where there is none */
+export async function claimPage(
+  on: Session,
+  now: Date,
+  broadcastId: string,
+  lane: number,
+): Promise<ClaimedPage | null> {
+  const [row] = await on.query<{ number: number; epoch: number }>(CLAIM, [broadcastId, lane, now]);
   return row === undefined ? null : { broadcastId, ...row };
 }
 
@@ -170,7 +174,8 @@ const TAKE_BACK = plain(`
   where broadcast_id = $1 and (lane = $2 and state = 'claimed' or $2::int is null and state <> 'done' and epoch > 0)
   returning number`);
 const LEAVE = plain(`
-  update broadcast_page set state = $4, lane = null, epoch = epoch + 1, finished_at = $5, gate_windows = $6
+  update broadcast_page
+  set state = $4, lane = null, epoch = epoch + 1, finished_at = $5, gate_windows = $6, open_from = $7
   where broadcast_id = $1 and number = $2 and epoch = $3 returning number`);
 const WINDOWS = plain('select gate_windows from broadcast_page where broadcast_id = $1 and number = $2');
 
@@ -273,17 +278,24 @@ export async function takeBackPages(
   });
 }
 
+/** How a page is left: `done` where everybody in it has a send, else `open` for whoever claims it next. */
+export interface PageLeft {
+  readonly state: 'open' | 'done';
+  /** Nobody claims it before, since nobody left in it could leave; `null`: at any time. */
+  readonly openFrom: Date | null;
+}
+
 /**
- * Leaves a page: `done` where everybody in it has a send, else `open` for whoever claims it next.
+ * Leaves a page.
  *
- * @param gateWindows how long it was from gate to MAIL FROM for what was sent since it was claimed
+ * @param addWindows how long it was from gate to MAIL FROM for what was sent since it was claimed
  * @returns false where somebody else has it by now
  */
 export async function leavePage(
   db: Database,
   now: Date,
   page: ClaimedPage,
-  state: 'open' | 'done',
+  { state, openFrom }: PageLeft,
   addWindows: (before: readonly number[]) => readonly number[],
 ): Promise<boolean> {
   return db.transaction(async (tx) => {
@@ -296,6 +308,7 @@ export async function leavePage(
       state,
       state === 'done' ? now : null,
       addWindows(before?.gate_windows ?? []),
+      openFrom,
     ]);
     if (left.length === 0) return false;
     await cancelLeftBehind(tx, now, page.broadcastId, [page.number]);
@@ -312,80 +325,41 @@ async function handOrphansOver(tx: Transaction, now: Date, page: ClaimedPage): P
   await startNextRuns(tx, now, orphans);
 }
 
-/** Recipients whose first attempt is left to workflows. */
-export interface QueuedSlice {
-  readonly broadcastId: string;
-  readonly kind: EmailKind;
-  readonly email: { readonly id: string; readonly version: number };
-  readonly items: readonly GateItem[];
-  readonly createdAt: Date;
-}
-
-const QUEUE = plain(`
-  insert into send (id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, list_id, broadcast_id,
-    message_id, run, state, created_at)
-  select g.id, $8, $9, $10, p.id, p.address_id, g.recipient, g.recipient_domain, g.list_id, b.id, g.message_id, 0, 'queued', $12
-  from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[])
-    as g(id, prospect_id, address_id, recipient, recipient_domain, list_id, message_id)
-  join prospect p on p.id = g.prospect_id and p.address_id = g.address_id and p.deleted_at is null
-  join broadcast b on b.id = $11 and b.state = 'sending'
-  on conflict (broadcast_id, address_id) where broadcast_id is not null do nothing
-  returning id, recipient_domain as "recipientDomain"`);
-
-/**
- * Gives recipients a workflow each that makes their first attempt when it can be made: for those whose way out is closed
- * while others are open. Nobody gets one after the broadcast was stopped.
- *
- * @returns how many do
+/*
+ * By the database's clock: those of the workers differ, and the furthest ahead would keep all others waiting. `least` and
+ * `greatest` leave nulls out of account.
  */
-export async function queueForWorkflows(db: Database, now: Date, slice: QueuedSlice): Promise<number> {
-  const { items } = slice;
-  return db.transaction(async (tx) => {
-    await shareGates(tx, slice.broadcastId);
-    // Held until the commit: a change of an address waits and then finds the send, to cancel it (I4).
-    await lockProspects(
-      tx,
-      items.map((item) => item.prospectId),
-    );
-    const made = await tx.query<{ id: string; recipientDomain: string }>(QUEUE, [
-      ...columnsOf(items),
-      slice.email.id,
-      slice.email.version,
-      slice.kind,
-      slice.broadcastId,
-      slice.createdAt,
-    ]);
-    await startNextRuns(tx, now, made);
-    return made.length;
-  });
-}
-
 const PACE = plain(`
-  update broadcast set paced_until = greatest(coalesce(paced_until, $2), $2) + $3 * interval '1 millisecond'
-  where id = $1 and greatest(coalesce(paced_until, $2), $2) <= $4
-  returning paced_until - $3 * interval '1 millisecond' as begins`);
-const PACED_UNTIL = plain('select paced_until from broadcast where id = $1');
+  with t as (select clock_timestamp() as now)
+  update broadcast set paced_until = greatest(paced_until, t.now) + $2 * interval '1 millisecond'
+  from t where id = $1 and greatest(paced_until, t.now) <= t.now + $3 * interval '1 millisecond'
+  returning ceil(extract(epoch from paced_until - t.now) * 1000)::int - $2::int as wait`);
+const NEXT_TURN = plain(`
+  select ceil(extract(epoch from paced_until - clock_timestamp()) * 1000)::int - $2::int as wait
+  from broadcast where id = $1`);
+/** Asked again no sooner, in milliseconds. */
+const LEAST_WAIT = 20;
 
-/** When messages of a limited broadcast may leave: taken, where it is soon; else when to ask again. */
-export type Turn =
-  | { readonly kind: 'taken'; readonly at: Date }
-  | { readonly kind: 'later'; readonly at: Date };
+/** When messages of a limited broadcast may leave: `taken` where it is soon, `later` where it is to be asked for again. */
+export interface Turn {
+  readonly kind: 'taken' | 'later';
+  /** How long until then. */
+  readonly milliseconds: number;
+}
 
 /**
  * Takes so many milliseconds of a broadcast's limit, which all of its workers share.
  *
- * @param patience how far ahead a turn may lie to be taken, in milliseconds
+ * @param ahead how far off a turn may be to be taken, in milliseconds
  */
 export async function takeTurn(
   on: Session,
-  now: Date,
   broadcastId: string,
   milliseconds: number,
-  patience: number,
+  ahead: number,
 ): Promise<Turn> {
-  const latest = new Date(now.getTime() + patience);
-  const [taken] = await on.query<{ begins: Date }>(PACE, [broadcastId, now, milliseconds, latest]);
-  if (taken !== undefined) return { kind: 'taken', at: taken.begins };
-  const [row] = await on.query<{ paced_until: Date | null }>(PACED_UNTIL, [broadcastId]);
-  return { kind: 'later', at: row?.paced_until ?? latest };
+  const [taken] = await on.query<{ wait: number }>(PACE, [broadcastId, milliseconds, ahead]);
+  if (taken !== undefined) return { kind: 'taken', milliseconds: Math.max(0, taken.wait) };
+  const [next] = await on.query<{ wait: number | null }>(NEXT_TURN, [broadcastId, ahead]);
+  return { kind: 'later', milliseconds: Math.max(LEAST_WAIT, next?.wait ?? 0) };
 }

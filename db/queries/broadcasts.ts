@@ -147,7 +147,8 @@ export async function readBroadcastState(tx: Transaction, id: string): Promise<B
   return row?.state ?? null;
 }
 
-async function lockBroadcast(tx: Transaction, id: string): Promise<Broadcast | null> {
+/** Keeps a broadcast as it is until the transaction ends, its gates included. @returns `null` where there is no such broadcast */
+export async function lockBroadcast(tx: Transaction, id: string): Promise<Broadcast | null> {
   await tx.query(LOCK_GATES, [id]);
   const [row] = await tx.query<Broadcast & Record<string, unknown>>(LOCK, [id]);
   return row ?? null;
@@ -285,9 +286,10 @@ export type BroadcastStep =
 
 const BEGIN = plain(`update broadcast set state = 'sending', started_at = $2 where id = $1`);
 /** Counted up to the highest lane that has one: only a lane of that number takes back what a lost worker had. */
-const UNDONE = plain(
-  `select greatest(count(*)::int, max(lane) + 1) as undone from broadcast_page where broadcast_id = $1 and state <> 'done'`,
-);
+const UNDONE = plain(`
+  select greatest(count(*)::int, max(lane) + 1) as undone,
+    case when bool_and(state = 'open' and coalesce(open_from > $2, false)) then min(open_from) end as until
+  from broadcast_page where broadcast_id = $1 and state <> 'done'`);
 const SENT = plain(`update broadcast set state = 'sent', finished_at = $2 where id = $1`);
 
 /** Moves a broadcast on as far as its time has come, and says what is to be done. */
@@ -307,7 +309,8 @@ export async function nextBroadcastStep(
     await tx.query(BEGIN, [id, now]);
   }
   if (broadcast.preparedAt === null) return { kind: 'prepare' };
-  const [row] = await tx.query<{ undone: number }>(UNDONE, [id]);
+  const [row] = await tx.query<{ undone: number; until: Date | null }>(UNDONE, [id, now]);
+  if (row!.until !== null) return { kind: 'wait', until: row!.until };
   if (row!.undone > 0) return { kind: 'send', pages: row!.undone };
   await tx.query(SENT, [id, now]);
   return { kind: 'over', state: 'sent' };

@@ -77,6 +77,8 @@ export const broadcastPage = pgTable(
     epoch: integer('epoch').notNull().default(0),
     /** Which lane of the broadcast's workflow has it. */
     lane: integer('lane'),
+    /** Not to be claimed before: nobody left in it could leave. */
+    openFrom: at('open_from'),
     /** How long it was from gate to MAIL FROM; see domain/broadcast/gateWindows.ts. */
     gateWindows: integer('gate_windows').array().notNull().default([]),
     finishedAt: at('finished_at'),

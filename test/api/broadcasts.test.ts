@@ -5,6 +5,7 @@ import { plain } from '../../db/connection.ts';
 import { changeBroadcast } from '../../db/queries/broadcasts.ts';
 import { archiveEmail, changeEmail, lockEmail } from '../../db/queries/emails.ts';
 import { setFlags } from '../../db/queries/flags.ts';
+import { deleteProspect } from '../../db/queries/prospects.ts';
 import { addDomainSuppression, addSuppressions } from '../../db/queries/suppressions.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
 import { listOf, listWith } from '../support/broadcasting.ts';
@@ -236,6 +237,143 @@ describe('sending', () => {
       status: 409,
       body: { detail: 'The broadcast is sending.' },
     });
+  });
+
+  describe('changing', () => {
+    const change = (id: string, body: object) => api.call('PATCH', `/broadcasts/${id}`, body);
+    const later = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString();
+
+    it('of a draft everything can be changed, and what is left out stays', async () => {
+      const { id, listId, emailId } = await draft(3, { perMinute: 60 });
+      const other = await account.email();
+      const excluded = await listWith(account, []);
+      expect(await change(id, { name: 'December news', emailId: other })).toMatchObject({
+        status: 200,
+        body: { state: 'draft', name: 'December news', emailId: other, listIds: [listId], perMinute: 60 },
+      });
+      expect(await change(id, { excludeListIds: [excluded], perMinute: null })).toMatchObject({
+        body: { name: 'December news', listIds: [listId], excludeListIds: [excluded], perMinute: null },
+      });
+      const criteria = { field: 'country', operator: 'equals', value: 'FR' };
+      expect(await change(id, { criteria })).toMatchObject({
+        body: { listIds: null, criteria, excludeListIds: [excluded] },
+      });
+      expect(await change(id, { listIds: [listId], excludeListIds: [] })).toMatchObject({
+        body: { listIds: [listId], criteria: null, excludeListIds: [], emailId: other },
+      });
+      expect(emailId).not.toBe(other);
+    });
+
+    it.each([
+      [{}, ''],
+      [{ reason: 'nothing' }, ''],
+      [{ name: ' ' }, '/name'],
+      [{ perMinute: 0 }, '/perMinute'],
+      [{ emailId: randomUUID() }, '/emailId'],
+      [{ listIds: [] }, '/listIds'],
+      [{ listIds: [randomUUID()] }, '/listIds/0'],
+      [{ excludeListIds: [randomUUID()] }, '/excludeListIds/0'],
+      [{ listIds: [randomUUID()], criteria: { all: [] } }, '/listIds'],
+      [{ criteria: { field: 'nothing', operator: 'equals', value: 1 } }, '/criteria/field'],
+      [{ startAt: '2020-01-01T00:00:00Z' }, '/startAt'],
+      [{ state: 'sent' }, '/state'],
+    ])('names the field that is wrong, and changes nothing: %j', async (wrong, field) => {
+      const { id } = await draft();
+      const { body: before } = await api.call('GET', `/broadcasts/${id}`);
+      const { status, body } = await change(id, wrong);
+      expect([400, 422]).toContain(status);
+      expect(body.errors[0]).toMatchObject({ in: 'body', field });
+      expect(await api.call('GET', `/broadcasts/${id}`)).toMatchObject({ body: before });
+    });
+
+    it('one that waits for its time gets another one, which its workflow is told and the audit trail keeps', async () => {
+      const { id } = await draft();
+      await api.call('POST', `/broadcasts/${id}/start`, { startAt: later(1) });
+      const startAt = later(48);
+      expect(await change(id, { startAt, perMinute: 600, reason: 'after the holidays' })).toMatchObject({
+        status: 200,
+        body: { state: 'scheduled', startAt, perMinute: 600 },
+      });
+      const told = await account.db.query(
+        plain(`select message from outbox where aggregate = 'broadcast:' || $1 order by id`),
+        [id],
+      );
+      expect(told).toMatchObject([
+        { message: { type: 'startBroadcast' } },
+        { message: { type: 'wakeBroadcast', broadcastId: id, run: 1 } },
+      ]);
+      const entries = await account.db.query(
+        plain(`select reason, after from audit_entry where subject = $1 and action = 'broadcast.changed'`),
+        [id],
+      );
+      expect(entries).toEqual([{ reason: 'after the holidays', after: { perMinute: 600, startAt } }]);
+      await api.call('POST', `/broadcasts/${id}/pause`);
+      expect(await change(id, { startAt: later(3) })).toMatchObject({
+        status: 200,
+        body: { state: 'paused' },
+      });
+    });
+
+    it('one that is under way gets another limit; what is decided already stays, and what is over does too', async () => {
+      const { id, emailId, listId } = await draft();
+      expect(await change(id, { startAt: later(1) })).toMatchObject({
+        status: 409,
+        body: {
+          detail: 'The broadcast is draft: startAt cannot be changed, it is given when it is started.',
+        },
+      });
+      await api.call('POST', `/broadcasts/${id}/start`);
+      expect(await change(id, { perMinute: 30 })).toMatchObject({ status: 200, body: { perMinute: 30 } });
+      for (const wrong of [{ emailId }, { listIds: [listId] }, { startAt: later(1) }]) {
+        const { status, body } = await change(id, { perMinute: 1, ...wrong });
+        expect(status).toBe(409);
+        expect(body.detail).toContain('The broadcast is sending');
+      }
+      expect(await api.call('GET', `/broadcasts/${id}`)).toMatchObject({ body: { perMinute: 30 } });
+      await api.call('POST', `/broadcasts/${id}/cancel`);
+      expect(await change(id, { name: 'Other' })).toMatchObject({ status: 409 });
+      expect(await change(randomUUID(), { name: 'Other' })).toMatchObject({ status: 404 });
+    });
+  });
+
+  it('tells who has no send of it, and why', async () => {
+    const { id, prospectIds } = await draft(6);
+    const { db } = account;
+    await db.query(
+      plain(`insert into broadcast_recipient (broadcast_id, prospect_id) select $1, unnest($2::uuid[])`),
+      [id, prospectIds],
+    );
+    const [sent, sameAddress, gone] = prospectIds as [string, string, string];
+    await db.query(
+      plain(`
+        insert into send (id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, broadcast_id,
+          message_id, state, outcome, run, attempt_count, created_at)
+        select gen_random_uuid(), gen_random_uuid(), 1, 'marketing', $2, p.address_id, p.email, 'example.net', $1, p.id::text,
+          'final', 'delivered', 0, 1, now()
+        from prospect p where id = $3`),
+      // It was the address of the one when it was sent, and is that of the other since.
+      [id, sent, sameAddress],
+    );
+    await db.transaction((tx) => deleteProspect(tx, ORIGIN, new Date(), gone, null));
+    const all = async () => {
+      const found: { prospectId: string; email: string | null; because: string }[] = [];
+      for (let cursor = ''; ; ) {
+        const { status, body } = await api.call('GET', `/broadcasts/${id}/not-reached?limit=2${cursor}`);
+        expect(status).toBe(200);
+        found.push(...body.items);
+        if (body.nextCursor === null) return found;
+        cursor = `&cursor=${body.nextCursor}`;
+      }
+    };
+    const found = await all();
+    expect(found.map((one) => one.prospectId)).toEqual(prospectIds.filter((one) => one !== sent).sort());
+    const because = Object.fromEntries(found.map((one) => [one.prospectId, one.because]));
+    expect(because).toMatchObject({ [sameAddress]: 'address_had_copy', [gone]: 'prospect_gone' });
+    expect(Object.values(because).filter((one) => one === 'not_yet')).toHaveLength(3);
+    expect(found.find((one) => one.prospectId === gone)!.email).toBeNull();
+    await api.call('POST', `/broadcasts/${id}/cancel`);
+    expect((await all()).filter((one) => one.because === 'cancelled')).toHaveLength(3);
+    expect(await api.call('GET', `/broadcasts/${randomUUID()}/not-reached`)).toMatchObject({ status: 404 });
   });
 
   it('a test of an archived email is refused without naming a field that it does not have', async () => {

@@ -65,7 +65,7 @@ const oneStatementGate: PageGate = (db, slice) =>
   );
 
 async function sliceOf(broadcastId: string, emailId: string): Promise<GateSlice> {
-  const page = (await claimPage(account.db, broadcastId, 0))!;
+  const page = (await claimPage(account.db, new Date(), broadcastId, 0))!;
   const recipients = await readPageRecipients(account.db, page);
   return {
     broadcastId,

@@ -97,7 +97,7 @@ it('of the recipients of a broadcast', async () => {
   await db.query(plain('analyze'));
   // Of a million, reading all in their order looks cheaper to PostgreSQL than sorting; of these it does so with this.
   await db.query(plain('set enable_sort = off'));
-  const claim = async () => (await claimPage(db, broadcastId, 0))!;
+  const claim = async () => (await claimPage(db, new Date(), broadcastId, 0))!;
   const first = await claim();
   const inPage = 2 * PAGE_RECIPIENTS;
   let recipients = 0;
@@ -110,7 +110,7 @@ it('of the recipients of a broadcast', async () => {
   expect(looked).toBeLessThanOrEqual(inPage);
   const gated = () => readGatedRecipients(db, first);
   expect(await looksAt('broadcast_recipient', gated)).toBeLessThanOrEqual(inPage);
-  const leave = () => leavePage(db, new Date(), first, 'done', () => []);
+  const leave = () => leavePage(db, new Date(), first, { state: 'done', openFrom: null }, () => []);
   expect(await looksAt('broadcast_recipient', leave)).toBeLessThanOrEqual(inPage);
   await claim();
   // It looks for what was gated and for what was being handed over.

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { audienceCriteria, audienceOfList } from '../../domain/broadcast/audience.ts';
+import { whileIn } from '../../domain/broadcast/editing.ts';
 import {
   countGateWindow,
   gateWindowQuantile,
@@ -34,6 +35,18 @@ describe('audience', () => {
     expect(audienceOfList({ listIds: ['a', 'b'], excludeListIds: ['x'] }, 'b')).toEqual({
       all: [{ any: [{ list: 'b', member: true }] }, { none: [{ list: 'x', member: true }] }],
     });
+  });
+});
+
+describe('what can be changed', () => {
+  it.each(BROADCAST_STATES)('is its email and who it goes to in a draft alone: %s', (state) => {
+    for (const waits of [true, false]) {
+      const fields = whileIn(state, waits);
+      expect(fields.includes('emailId')).toBe(state === 'draft');
+      expect(fields.includes('audience')).toBe(state === 'draft');
+      expect(fields.includes('startAt')).toBe(waits && ['scheduled', 'sending', 'paused'].includes(state));
+      expect(fields.includes('perMinute')).toBe(state !== 'sent' && state !== 'cancelled');
+    }
   });
 });
 

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { QueuedMessage, Transmission } from '../../../adapters/mailer/mailer.ts';
+import type { QueuedEnd, QueuedMessage } from '../../../adapters/mailer/mailer.ts';
 import { type ScriptedPeer, type ScriptedSmtp, startScriptedSmtp } from '../../support/scriptedSmtp.ts';
+import { until } from '../../support/until.ts';
 import { mustOpen, serverOptions } from './dialogue.ts';
 
 /* Message after message over one connection, the end of one together with the envelope of the next (RFC 2920). */
@@ -56,9 +57,22 @@ async function serve(peer: ScriptedPeer, scripts: readonly Script[], served: Ser
 }
 
 interface Ends {
-  readonly ends: Transmission[];
+  readonly ends: QueuedEnd[];
   readonly begun: number[];
   readonly more: boolean;
+}
+
+function messageTo(nth: number, ended: (end: QueuedEnd) => void): QueuedMessage {
+  return {
+    message: {
+      from: 'sender@example.com',
+      to: `p${nth}@example.org`,
+      content: Buffer.from(`To: p${nth}@example.org\r\n\r\n.dots and all\r\n`),
+    },
+    beginBefore: performance.now() + 60_000,
+    begun() {},
+    ended,
+  };
 }
 
 /** Sends so many messages, to `p0@example.org` and so on. */
@@ -74,32 +88,28 @@ async function sendAll(
     // However busy the machine is, the server of these tests counts as prompt.
     timeouts: { prompt: 60_000 },
   });
-  const ends: Transmission[] = [];
+  const ends: QueuedEnd[] = [];
   const begun: number[] = [];
   let next = 0;
   const more = await session.transmitAll((): QueuedMessage | null => {
     if (next === count) return null;
     const nth = next;
     next += 1;
+    const ended = (end: QueuedEnd) => {
+      if (ends[nth] !== undefined) throw new Error('it ended twice');
+      ends[nth] = end;
+    };
     return {
-      message: {
-        from: 'sender@example.com',
-        to: `p${nth}@example.org`,
-        content: Buffer.from(`To: p${nth}@example.org\r\n\r\n.dots and all\r\n`),
-      },
+      ...messageTo(nth, ended),
       beginBefore: performance.now() + (options.window?.(nth) ?? 60_000),
       begun: () => begun.push(nth),
-      ended(end) {
-        if (ends[nth] !== undefined) throw new Error('it ended twice');
-        ends[nth] = end;
-      },
     };
   });
   await session.quit();
   return { ends, begun, more, peer: server.peers[0]!, taken: served.taken };
 }
 
-const kinds = (ends: readonly Transmission[]) => ends.map((end) => end.kind);
+const kinds = (ends: readonly QueuedEnd[]) => ends.map((end) => end.kind);
 
 describe('message after message', () => {
   it('writes the end of one and the envelope of the next together once the server has shown that it is prompt', async () => {
@@ -162,7 +172,7 @@ describe('message after message', () => {
     const { ends, taken, more } = await sendAll(4, [{}, {}, { final: (peer) => peer.reset() }]);
     expect(ends.slice(0, 2).map(({ kind }) => kind)).toEqual(['accepted', 'accepted']);
     expect(ends[2]).toMatchObject({ kind: 'broken', phase: 'final', mayHaveBeenTaken: true });
-    expect(ends[3]).toMatchObject({ kind: 'broken', mayHaveBeenTaken: false });
+    expect(ends[3]).toEqual({ kind: 'not_begun', why: 'conversation_over', reply: null });
     expect(taken).toHaveLength(3);
     expect(more).toBe(false);
   });
@@ -170,8 +180,54 @@ describe('message after message', () => {
   it('421 to the final dot ends the conversation for the next one too', async () => {
     const { ends, more } = await sendAll(3, [{}, { final: '421 4.3.2 closing\r\n' }]);
     expect(ends[1]).toMatchObject({ kind: 'refused', phase: 'final', reply: { code: 421 } });
-    expect(ends[2]).toMatchObject({ kind: 'broken', mayHaveBeenTaken: false });
+    expect(ends[2]).toEqual({ kind: 'not_begun', why: 'conversation_over', reply: null });
     expect(more).toBe(false);
+  });
+
+  it.each([
+    ['prompt', undefined],
+    ['without PIPELINING', '250 mail.test\r\n'],
+  ])(
+    'a server (%s) that ends the conversation in the face of the next one says nothing of that one',
+    async (_, ehlo) => {
+      const options = ehlo === undefined ? {} : { ehlo };
+      const { ends, more, taken } = await sendAll(
+        4,
+        [{}, {}, { mail: '421 4.7.0 too many messages on this connection\r\n' }],
+        options,
+      );
+      expect(kinds(ends)).toEqual(['accepted', 'accepted', 'not_begun']);
+      expect(ends[2]).toMatchObject({
+        why: 'conversation_over',
+        reply: { code: 421, enhancedCode: '4.7.0' },
+      });
+      expect(taken).toEqual(['p0@example.org', 'p1@example.org']);
+      expect(more).toBe(false);
+    },
+  );
+
+  it('what the server ends before it took anything is the outcome of the first', async () => {
+    const { ends, more } = await sendAll(2, [{ mail: '421 4.3.2 shutting down\r\n' }]);
+    expect(ends).toMatchObject([{ kind: 'refused', phase: 'mail', reply: { code: 421 } }]);
+    expect(more).toBe(false);
+  });
+
+  it('a connection that was closed between two messages takes nobody else on', async () => {
+    const takenLeave = (peer: ScriptedPeer) => {
+      peer.send(OK);
+      peer.close();
+    };
+    server = await startScriptedSmtp((peer) => serve(peer, [{ final: takenLeave }], { taken: [] }));
+    const session = await mustOpen(serverOptions(server.port));
+    const ends: QueuedEnd[] = [];
+    const only = (left: number) => (): QueuedMessage | null => {
+      left -= 1;
+      return left < 0 ? null : messageTo(left, (end) => ends.push(end));
+    };
+    await session.transmitAll(only(1));
+    await until('the connection is closed', () => !session.usable);
+    expect(await session.transmitAll(only(1))).toBe(false);
+    expect(kinds(ends)).toEqual(['accepted']);
   });
 
   it('a message that the server comes to too late is not begun, and nothing of it is handed over (I1)', async () => {

@@ -1,0 +1,1 @@
+ALTER TABLE "broadcast_page" ADD COLUMN "open_from" timestamp (3) with time zone;
