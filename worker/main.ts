@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Client, Connection } from '@temporalio/client';
-import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { NativeConnection, Runtime } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
 import { keepMessage } from '../activities/inbound.ts';
 import { createWebhookCaller } from '../adapters/callout/webhookCaller.ts';
@@ -23,6 +23,7 @@ import { createActivities } from './activities.ts';
 import { createComposer, createMailer } from './mailer.ts';
 import { untilItAnswers } from './patience.ts';
 import { startRelay } from './relay.ts';
+import { createSdkLogger } from './sdkLogger.ts';
 import { createWorkers } from './workers.ts';
 import { loadWorkflowBundle } from './workflowBundle.ts';
 
@@ -30,7 +31,7 @@ import { loadWorkflowBundle } from './workflowBundle.ts';
 async function main(config: Config): Promise<void> {
   const log = pino({ name: 'worker', level: config.logLevel });
   Runtime.install({
-    logger: new DefaultLogger('WARN', ({ level, message, meta }) =>
+    logger: createSdkLogger(({ level, message, meta }) =>
       log[level === 'ERROR' ? 'error' : 'warn']({ meta }, message),
     ),
     // Stopping is decided below, where the relay and the mailer stop too.

@@ -1,12 +1,6 @@
 import type { Client } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import {
-  DefaultLogger,
-  makeTelemetryFilterString,
-  type NativeConnection,
-  Runtime,
-  type Worker,
-} from '@temporalio/worker';
+import { makeTelemetryFilterString, type NativeConnection, Runtime, type Worker } from '@temporalio/worker';
 import { createWebhookCaller } from '../../adapters/callout/webhookCaller.ts';
 import type { ImapMailbox } from '../../adapters/inbound/imap.ts';
 import { createEmailComposer } from '../../adapters/mailer/createComposer.ts';
@@ -17,6 +11,7 @@ import { createWorkflowProcesses, type WorkflowProcesses } from '../../adapters/
 import { ensureSearchAttributes } from '../../adapters/temporal/searchAttributes.ts';
 import { loadEmbeddedConfig } from '../../config/config.ts';
 import { createActivities } from '../../worker/activities.ts';
+import { createSdkLogger } from '../../worker/sdkLogger.ts';
 import { createWorkers } from '../../worker/workers.ts';
 import { loadWorkflowBundle } from '../../worker/workflowBundle.ts';
 import type { TestAccount } from './account.ts';
@@ -34,7 +29,7 @@ export interface Sending {
 
 // Workers tell of every start and stop; only what is wrong is worth reading.
 Runtime.install({
-  logger: new DefaultLogger('WARN'),
+  logger: createSdkLogger(({ level, message, meta }) => console.error(level, message, meta)),
   telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
 });
 
