@@ -2,7 +2,7 @@ import type { RenderFailure } from '../adapters/mailer/composer.ts';
 import type { NoConversation, ReadyConversation, Transmission } from '../adapters/mailer/mailer.ts';
 import type { AttemptEnd } from '../db/queries/outcome.ts';
 import { classifyReply } from '../domain/bounce/classifyReply.ts';
-import type { Verdict } from '../domain/bounce/verdict.ts';
+import type { SmtpPhase, Verdict } from '../domain/bounce/verdict.ts';
 
 const NOTHING_KNOWN = {
   category: null,
@@ -76,19 +76,10 @@ export function endOfTransmission(
         remoteHost,
       };
     }
-    case 'broken':
-      return {
-        ...NOTHING_KNOWN,
-        outcome: transmission.mayHaveBeenTaken ? 'unknown' : 'soft_bounce',
-        category: 'network',
-        // A broken connection says nothing about the address; one alone is no reason to hold everybody back either.
-        faultOurs: true,
-        rule: 'connection_broken',
-        phase: transmission.phase,
-        replyText: transmission.detail,
-        destination,
-        remoteHost,
-      };
+    case 'broken': {
+      const end = endOfBroken(destination, { ...transmission, remoteHost });
+      return transmission.mayHaveBeenTaken ? { ...end, outcome: 'unknown' } : end;
+    }
     case 'unsendable':
       return {
         ...NOTHING_KNOWN,
@@ -100,6 +91,25 @@ export function endOfTransmission(
         remoteHost,
       };
   }
+}
+
+/** The connection broke before the message may have been taken. */
+export function endOfBroken(
+  destination: string,
+  where: { readonly phase: SmtpPhase; readonly detail: string; readonly remoteHost: string },
+): AttemptEnd {
+  return {
+    ...NOTHING_KNOWN,
+    outcome: 'soft_bounce',
+    category: 'network',
+    // A broken connection says nothing about the address; one alone is no reason to hold everybody back either.
+    faultOurs: true,
+    rule: 'connection_broken',
+    phase: where.phase,
+    replyText: where.detail,
+    destination,
+    remoteHost: where.remoteHost,
+  };
 }
 
 /** The email could not be rendered for this prospect: trying again would change nothing. */

@@ -12,7 +12,13 @@ import { maskAddresses } from '../domain/address.ts';
 import type { Category } from '../domain/bounce/verdict.ts';
 import { MARKETING_PAUSED, spreadMilliseconds } from '../domain/hold.ts';
 import type { AttemptTrigger, SendOutcome } from '../domain/words.ts';
-import { endOfRendering, endOfTransmission, endWithoutConversation, lostOutcome } from './attemptEnd.ts';
+import {
+  endOfBroken,
+  endOfRendering,
+  endOfTransmission,
+  endWithoutConversation,
+  lostOutcome,
+} from './attemptEnd.ts';
 import { beating } from './beating.ts';
 import { clockFrom } from './clock.ts';
 import { persistently } from './persistently.ts';
@@ -139,7 +145,7 @@ async function attempt(
   }
 
   const composed = await composer.compose(send);
-  const conversation = await mailer.reserve(send.recipientDomain, signal);
+  let conversation = await mailer.reserve(send.recipientDomain, signal);
   try {
     if (!conversation.ready && conversation.busyMilliseconds !== undefined) {
       const until = new Date(clock().getTime() + conversation.busyMilliseconds);
@@ -152,9 +158,15 @@ async function attempt(
       const text = conversation.detail;
       return await holdBack(db, send, input, clock, { destination, until, category, text });
     }
-    const result = await throughGate(db, send, input, clock, destination, (attempt, decidedAt) =>
-      tryOnce(db, send, attempt, decidedAt, clock, composed, conversation),
-    );
+    const result = await throughGate(db, send, input, clock, destination, async (attempt, decidedAt) => {
+      const end = await tryOnce(db, send, attempt, decidedAt, clock, composed, conversation);
+      if (end !== 'conversation_over') return end;
+      // That was about those before; this one gets a conversation of its own, and the gate is asked anew.
+      if (conversation.ready) conversation.release();
+      conversation = await mailer.reserve(send.recipientDomain, signal);
+      if (conversation.ready || conversation.verdict !== null) return 'gate_expired';
+      return endOfBroken(destination, conversation);
+    });
     if (hold !== null && 'attempt' in result && result.attempt?.outcome === 'delivered') {
       await clearHold(db, clock(), destination);
     }
@@ -170,6 +182,7 @@ function pausedAfter(attempts: number): AttemptResult {
 
 /** How one try through an open gate ended; `gate_expired` and `ownership_lost` without anything having been sent. */
 type Try = AttemptEnd | 'gate_expired' | 'ownership_lost';
+type TryInConversation = Try | 'conversation_over';
 
 async function tryOnce(
   db: Database,
@@ -179,7 +192,7 @@ async function tryOnce(
   clock: () => Date,
   composed: Composed,
   conversation: ReadyConversation | NoConversation,
-): Promise<Try> {
+): Promise<TryInConversation> {
   if (!composed.ok) return endOfRendering(composed, conversation.destination);
   if (!conversation.ready) return endWithoutConversation({ ...conversation, verdict: conversation.verdict! });
   const transmission = await conversation.transmit(composed.message, {

@@ -1,6 +1,11 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Mailer, NoConversation, QueuedEnd, ReadyConversation } from '../../adapters/mailer/mailer.ts';
+import type {
+  Mailer,
+  NoConversation,
+  ReadyConversation,
+  Transmission,
+} from '../../adapters/mailer/mailer.ts';
 import type { Database } from '../../db/connection.ts';
 import { FIRST_ATTEMPT, gateSlice, markSlice, unmark } from '../../db/queries/broadcastGate.ts';
 import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
@@ -507,7 +512,7 @@ export class Stream {
   async #transmitAll(conversation: ReadyConversation, next: () => Gated | null): Promise<boolean> {
     const { destination } = conversation;
     const taken = new Set<Gated>();
-    const ended = (one: Gated, end: QueuedEnd) => {
+    const ended = (one: Gated, end: Transmission) => {
       taken.delete(one);
       if (end.kind === 'not_begun') this.#again(one);
       else this.#end(one, endOfTransmission(end, conversation, one.item));

@@ -52,6 +52,16 @@ export type Transmission =
       readonly detail: string;
     }
   | { readonly kind: 'not_begun'; readonly why: 'gate_expired' | 'ownership_lost' }
+  /**
+   * Others had been carried by the conversation before, and the server ended it in the face of this message's MAIL FROM:
+   * nobody's address is to blame, and another conversation may carry it.
+   */
+  | {
+      readonly kind: 'not_begun';
+      readonly why: 'conversation_over';
+      /** What the server said when it ended it. */
+      readonly reply: SmtpReply | null;
+    }
   /** Refused by ourselves: the server was not asked, the conversation is as good as before. */
   | {
       readonly kind: 'unsendable';
@@ -59,19 +69,6 @@ export type Transmission =
       /** Which part of the message stands in the way. */
       readonly about: keyof OutgoingMessage;
       readonly detail: string;
-    };
-
-/**
- * How it ended for a message that followed others in their conversation. `conversation_over`: the server had ended it before
- * this message's MAIL FROM was answered, for which nobody's address is to blame; nothing was handed over.
- */
-export type QueuedEnd =
-  | Transmission
-  | {
-      readonly kind: 'not_begun';
-      readonly why: 'conversation_over';
-      /** What the server said when it ended it. */
-      readonly reply: SmtpReply | null;
     };
 
 /** One of many messages that leave one behind the other; that it may be handed over was settled before. */
@@ -82,7 +79,7 @@ export interface QueuedMessage {
   /** Its MAIL FROM is on its way, at this time by `performance.now()` at the latest. */
   begun(at: number): void;
   /** How it ended; called once. */
-  ended(end: QueuedEnd): void;
+  ended(end: Transmission): void;
 }
 
 /** A conversation that is ready for MAIL FROM: connected, greeted, encrypted and authenticated as configured. */

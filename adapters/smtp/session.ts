@@ -1,7 +1,6 @@
 import type { SmtpPhase, SmtpReply } from '../../domain/bounce/verdict.ts';
 import type {
   OutgoingMessage,
-  QueuedEnd,
   QueuedMessage,
   Transmission,
   TransmissionHooks,
@@ -88,7 +87,7 @@ export class SmtpSession {
     if (this.#transmitting) throw new Error('An SMTP session carries one message at a time.');
     this.#transmitting = true;
     try {
-      return await this.#transaction(message, hooks);
+      return await this.#afterOthers(() => this.#transaction(message, hooks));
     } catch (error) {
       this.destroy('a hook of the transmission failed');
       throw error;
@@ -143,7 +142,7 @@ export class SmtpSession {
     while (this.#wire.ended === null && !this.#isOver()) {
       const queued = next();
       if (queued === null) return;
-      const end = await this.#transaction(queued.message, {
+      const hooks: TransmissionHooks = {
         mayBegin() {
           const now = performance.now();
           if (now > queued.beginBefore) return false;
@@ -151,9 +150,8 @@ export class SmtpSession {
           return true;
         },
         beforeHandOver: async () => true,
-      });
-      queued.ended(this.#endOfQueued(end));
-      this.#used = true;
+      };
+      queued.ended(await this.#afterOthers(() => this.#transaction(queued.message, hooks)));
     }
   }
 
@@ -215,13 +213,11 @@ export class SmtpSession {
       }
       queued.begun(now);
     }
-    const refusal = await this.#envelopeRefused();
+    const refusal = await this.#afterOthers(() => this.#envelopeRefused());
     if (refusal !== null) {
-      queued.ended(this.#endOfQueued(refusal));
-      this.#used = true;
+      queued.ended(refusal);
       return null;
     }
-    this.#used = true;
     if (content.octets.length > ONE_WRITE_OCTETS) {
       queued.ended(await this.#sendContent(content));
       return null;
@@ -250,8 +246,13 @@ export class SmtpSession {
   }
 
   /** The end of the whole conversation is nobody's outcome who came after others in it (RFC 5321 section 3.8). */
-  #endOfQueued(end: Transmission): QueuedEnd {
-    if (!this.#used || !('phase' in end) || end.phase !== 'mail') return end;
+  async #afterOthers<End extends Transmission | null>(
+    carry: () => Promise<End>,
+  ): Promise<End | Transmission> {
+    const wasUsed = this.#used;
+    const end = await carry();
+    if (end?.kind !== 'unsendable' && end?.kind !== 'not_begun') this.#used = true;
+    if (!wasUsed || end === null || !('phase' in end) || end.phase !== 'mail') return end;
     const reply = end.kind === 'refused' ? end.reply : null;
     if (reply !== null && reply.code !== 421) return end;
     return { kind: 'not_begun', why: 'conversation_over', reply };

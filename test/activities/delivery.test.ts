@@ -20,6 +20,7 @@ import {
   type TestSend,
 } from '../support/account.ts';
 import { type MailServer, startMailServer } from '../support/mailServer.ts';
+import { startScriptedSmtp } from '../support/scriptedSmtp.ts';
 import { testMailer } from '../support/sending.ts';
 import { testUnsubscribing } from '../support/unsubscribing.ts';
 
@@ -41,10 +42,10 @@ afterAll(async () => {
   await account?.close();
 });
 
-function attempt(send: TestSend, more: Partial<AttemptInput> = {}): Promise<AttemptResult> {
+function attempt(send: TestSend, more: Partial<AttemptInput> = {}, by = mailer): Promise<AttemptResult> {
   const { attemptDelivery } = createDeliveryActivities({
     db: account.db,
-    mailer,
+    mailer: by,
     composer: createEmailComposer(testUnsubscribing),
   });
   const input: AttemptInput = {
@@ -183,5 +184,80 @@ describe('a retry by hand whose worker was lost', () => {
     expect(await gate(account.db, { ...send, ...retry, now: new Date() })).toMatchObject({ kind: 'open' });
     expect(await attempt(send, retry)).toMatchObject({ status: 'final', attempt: { number: 2 } });
     expect(mail.tries.get(address)).toBe(2);
+  });
+});
+
+describe('a conversation that carried others before', () => {
+  /** Says 421 to the first MAIL FROM that follows another message, or closes; a new connection takes it. */
+  it.each(['421 4.7.0 too many messages, closing', null])(
+    "which the server ends then (%s) is nobody's outcome: another one carries the message, once",
+    async (goodbye) => {
+      const first = await newSend();
+      const second = await newSend();
+      let carried = 0;
+      const server = await startScriptedSmtp(async (peer) => {
+        let messages = 0;
+        peer.send('220 mail.test\r\n');
+        for (let line = await peer.line(); line !== null; line = await peer.line()) {
+          if (line.startsWith('MAIL') && messages > 0) {
+            if (goodbye !== null) peer.send(`${goodbye}\r\n`);
+            return peer.close();
+          }
+          if (line === 'DATA') {
+            peer.send('354 go on\r\n');
+            await peer.content();
+            messages += 1;
+            carried += 1;
+          }
+          peer.send('250 ok\r\n');
+        }
+      });
+      const once = testMailer(server.port);
+      try {
+        for (const { send } of [first, second]) {
+          expect(await attempt(send, {}, once)).toMatchObject({ status: 'final', outcome: 'delivered' });
+          expect(await stateOf(send)).toMatchObject({
+            outcome: 'delivered',
+            attempts: [[1, 'delivered', null]],
+          });
+        }
+        expect(carried).toBe(2);
+        expect(server.peers).toHaveLength(2);
+      } finally {
+        await once.close();
+        await server.stop();
+      }
+    },
+  );
+
+  it('is a soft bounce where there is no other one to be had', async () => {
+    const first = await newSend();
+    const second = await newSend();
+    const server = await startScriptedSmtp(async (peer) => {
+      let messages = 0;
+      peer.send('220 mail.test\r\n');
+      for (let line = await peer.line(); line !== null; line = await peer.line()) {
+        if (line.startsWith('MAIL') && messages > 0) {
+          await server.stop();
+          return;
+        }
+        if (line === 'DATA') {
+          peer.send('354 go on\r\n');
+          await peer.content();
+          messages += 1;
+        }
+        peer.send('250 ok\r\n');
+      }
+    });
+    const once = testMailer(server.port);
+    try {
+      expect(await attempt(first.send, {}, once)).toMatchObject({ outcome: 'delivered' });
+      expect(await attempt(second.send, {}, once)).toMatchObject({ status: 'waiting' });
+      expect(await stateOf(second.send)).toMatchObject({
+        attempts: [[1, 'soft_bounce', 'connection_broken']],
+      });
+    } finally {
+      await once.close();
+    }
   });
 });

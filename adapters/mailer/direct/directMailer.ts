@@ -15,7 +15,7 @@ import {
 import type { OpenFailure } from '../../smtp/open.ts';
 import { DEFAULT_TIMEOUTS } from '../../smtp/timeouts.ts';
 import { ConnectionPool, type Lease } from '../connectionPool.ts';
-import type { Mailer, NoConversation, QueuedEnd, ReadyConversation } from '../mailer.ts';
+import type { Mailer, NoConversation, ReadyConversation, Transmission } from '../mailer.ts';
 import { type ExchangerOptions, Exchangers, type Protection } from './exchangers.ts';
 import type { EnforcedPolicy, FindPolicy } from './mtaSts.ts';
 import { Places } from './places.ts';
@@ -206,7 +206,7 @@ class DirectMailer implements Mailer {
     const limits = this.#options.perDestination;
     let transmissions = 0;
     let released = false;
-    const learnFrom = (end: QueuedEnd) => {
+    const learnFrom = (end: Transmission) => {
       if (end.kind === 'accepted') destination.pace = afterAccepted(destination.pace, this.#clock(), limits);
       else if (isComplaint(end)) this.#slowDown(destination);
     };
@@ -295,7 +295,7 @@ function isTooMuch(phase: SmtpPhase, reply: SmtpReply | null): boolean {
   return category === 'rate_limit' || reply.code === 421 || (reply.enhancedCode?.startsWith('4.7.') ?? false);
 }
 
-function isComplaint(end: QueuedEnd): boolean {
+function isComplaint(end: Transmission): boolean {
   if (end.kind === 'refused') return isTooMuch(end.phase, end.reply);
   return end.kind === 'not_begun' && end.why === 'conversation_over' && isTooMuch('mail', end.reply);
 }

@@ -210,7 +210,7 @@ describe.each([
     await session.quit();
   });
 
-  it('tells that an old connection is gone as a break before anything was taken', async () => {
+  it('tells that an old connection is gone as the end of the conversation, not of the message', async () => {
     const { port } = await start({
       ...(ehlo && { ehlo }),
       final: (peer) => {
@@ -221,10 +221,10 @@ describe.each([
     const session = await mustOpen(serverOptions(port));
     expect(await session.transmit(message, willing)).toMatchObject({ kind: 'accepted' });
     await expect.poll(() => session.usable).toBe(false);
-    expect(await session.transmit(message, willing)).toMatchObject({
-      kind: 'broken',
-      phase: 'mail',
-      mayHaveBeenTaken: false,
+    expect(await session.transmit(message, willing)).toEqual({
+      kind: 'not_begun',
+      why: 'conversation_over',
+      reply: null,
     });
   });
 });

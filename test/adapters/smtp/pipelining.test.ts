@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { QueuedEnd, QueuedMessage } from '../../../adapters/mailer/mailer.ts';
+import type { QueuedMessage, Transmission } from '../../../adapters/mailer/mailer.ts';
 import { type ScriptedPeer, type ScriptedSmtp, startScriptedSmtp } from '../../support/scriptedSmtp.ts';
 import { until } from '../../support/until.ts';
 import { mustOpen, serverOptions } from './dialogue.ts';
@@ -57,12 +57,12 @@ async function serve(peer: ScriptedPeer, scripts: readonly Script[], served: Ser
 }
 
 interface Ends {
-  readonly ends: QueuedEnd[];
+  readonly ends: Transmission[];
   readonly begun: number[];
   readonly more: boolean;
 }
 
-function messageTo(nth: number, ended: (end: QueuedEnd) => void): QueuedMessage {
+function messageTo(nth: number, ended: (end: Transmission) => void): QueuedMessage {
   return {
     message: {
       from: 'sender@example.com',
@@ -88,14 +88,14 @@ async function sendAll(
     // However busy the machine is, the server of these tests counts as prompt.
     timeouts: { prompt: 60_000 },
   });
-  const ends: QueuedEnd[] = [];
+  const ends: Transmission[] = [];
   const begun: number[] = [];
   let next = 0;
   const more = await session.transmitAll((): QueuedMessage | null => {
     if (next === count) return null;
     const nth = next;
     next += 1;
-    const ended = (end: QueuedEnd) => {
+    const ended = (end: Transmission) => {
       if (ends[nth] !== undefined) throw new Error('it ended twice');
       ends[nth] = end;
     };
@@ -109,7 +109,7 @@ async function sendAll(
   return { ends, begun, more, peer: server.peers[0]!, taken: served.taken };
 }
 
-const kinds = (ends: readonly QueuedEnd[]) => ends.map((end) => end.kind);
+const kinds = (ends: readonly Transmission[]) => ends.map((end) => end.kind);
 
 describe('message after message', () => {
   it('writes the end of one and the envelope of the next together once the server has shown that it is prompt', async () => {
@@ -219,7 +219,7 @@ describe('message after message', () => {
     };
     server = await startScriptedSmtp((peer) => serve(peer, [{ final: takenLeave }], { taken: [] }));
     const session = await mustOpen(serverOptions(server.port));
-    const ends: QueuedEnd[] = [];
+    const ends: Transmission[] = [];
     const only = (left: number) => (): QueuedMessage | null => {
       left -= 1;
       return left < 0 ? null : messageTo(left, (end) => ends.push(end));

@@ -238,7 +238,7 @@ describe('commands and replies', () => {
     expect(await session.transmit(message, willing)).toMatchObject({ kind: 'accepted' });
     await expect.poll(() => session.usable).toBe(false);
     const before = written();
-    expect((await session.transmit(message, willing)).kind).toBe('broken');
+    expect((await session.transmit(message, willing)).kind).toBe('not_begun');
     expect(written()).toBe(before);
   });
 
