@@ -34,7 +34,7 @@ export interface BroadcastPreview {
 
 const LAST_RATE = plain(`
   select (select count(*) from send s where s.broadcast_id = b.id and s.attempt_count > 0 and s.outcome is distinct from 'suppressed')
-    / nullif(extract(epoch from b.finished_at - b.started_at), 0)::float8 as rate
+    / nullif(extract(epoch from b.finished_at - b.started_at)::float8 - b.paused_milliseconds / 1000.0, 0) as rate
   from broadcast b where b.state = 'sent' and b.per_minute is null and b.recipients >= 100 order by b.finished_at desc limit 1`);
 
 /** Counts who would get a broadcast if it started now, and who would not, with the reasons. */

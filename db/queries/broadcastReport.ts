@@ -22,7 +22,7 @@ export interface BroadcastReport {
   readonly retried: number;
   /** How long it was from gate to MAIL FROM, in milliseconds; `null` before anything was sent. */
   readonly gateWindowMs: { readonly p50: number; readonly p99: number } | null;
-  /** Messages a second, over the time that it was sent in; `null` before it is over. */
+  /** Messages a second, over the time that it was sent in, pauses left out; `null` before it is over. */
   readonly messagesPerSecond: number | null;
 }
 
@@ -31,7 +31,9 @@ const COUNTS = plain(`
     count(*) filter (where attempt_count > 1)::int as retried
   from send where broadcast_id = $1 group by 1, 2, 3`);
 const PAGES = plain('select gate_windows from broadcast_page where broadcast_id = $1');
-const BROADCAST = plain('select recipients, state, started_at, finished_at from broadcast where id = $1');
+const BROADCAST = plain(`
+  select recipients, state, extract(epoch from finished_at - started_at)::float8 - paused_milliseconds / 1000.0 as seconds
+  from broadcast where id = $1`);
 
 interface Count extends Record<string, unknown> {
   state: SendState;
@@ -44,10 +46,7 @@ interface Count extends Record<string, unknown> {
 /** @returns `null` where there is no such broadcast */
 export async function readBroadcastReport(on: Session, broadcastId: string): Promise<BroadcastReport | null> {
   const [[broadcast], counts, pages] = await Promise.all([
-    on.query<{ recipients: number; state: string; started_at: Date | null; finished_at: Date | null }>(
-      BROADCAST,
-      [broadcastId],
-    ),
+    on.query<{ recipients: number; state: string; seconds: number | null }>(BROADCAST, [broadcastId]),
     on.query<Count>(COUNTS, [broadcastId]),
     on.query<{ gate_windows: number[] }>(PAGES, [broadcastId]),
   ]);
@@ -60,9 +59,8 @@ export async function readBroadcastReport(on: Session, broadcastId: string): Pro
   }
   const windows = sumOfGateWindows(pages.map((page) => page.gate_windows));
   const [p50, p99] = [gateWindowQuantile(windows, 0.5), gateWindowQuantile(windows, 0.99)];
-  const { started_at: startedAt, finished_at: finishedAt } = broadcast;
   const attempted = of(({ outcome }) => outcome !== 'suppressed' && outcome !== 'cancelled');
-  const seconds = startedAt && finishedAt ? (finishedAt.getTime() - startedAt.getTime()) / 1_000 : 0;
+  const seconds = broadcast.seconds ?? 0;
   return {
     recipients: broadcast.recipients,
     notReached: broadcast.recipients - of(() => true),

@@ -158,7 +158,12 @@ const START = plain(`
   update broadcast set state = $2, start_at = $3, email_version = $4, schedule_seconds = setting.schedule_seconds, run = 1,
     started_at = $5
   from setting where broadcast.id = $1`);
-const SET_STATE = plain('update broadcast set state = $2 where id = $1');
+const PAUSE = plain(`update broadcast set state = 'paused', paused_at = $2 where id = $1`);
+/** What it was paused for before it began is no part of the time that it took. */
+const RESUME = plain(`
+  update broadcast set state = $2, paused_at = null, paused_milliseconds = paused_milliseconds
+    + case when started_at is null then 0 else coalesce(extract(epoch from $3 - paused_at) * 1000, 0)::bigint end
+  where id = $1`);
 const CANCEL = plain(`update broadcast set state = 'cancelled', finished_at = $2 where id = $1`);
 
 export type BroadcastChanged =
@@ -217,10 +222,13 @@ async function apply(
       return state;
     }
     case 'pause':
+      await tx.query(PAUSE, [broadcastId, now]);
+      await addToOutbox(tx, now, [{ aggregate, message: { type: 'wakeBroadcast', broadcastId, run } }]);
+      return 'paused';
     case 'resume': {
       const waits = broadcast.startAt !== null && broadcast.startedAt === null;
-      const state = command === 'pause' ? 'paused' : waits ? 'scheduled' : 'sending';
-      await tx.query(SET_STATE, [broadcastId, state]);
+      const state = waits ? 'scheduled' : 'sending';
+      await tx.query(RESUME, [broadcastId, state, now]);
       await addToOutbox(tx, now, [{ aggregate, message: { type: 'wakeBroadcast', broadcastId, run } }]);
       return state;
     }

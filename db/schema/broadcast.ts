@@ -1,5 +1,15 @@
 import { sql } from 'drizzle-orm';
-import { index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core';
+import {
+  bigint,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  text,
+  uniqueIndex,
+  uuid,
+} from 'drizzle-orm/pg-core';
 import type { Audience } from '../../domain/broadcast/audience.ts';
 import { BROADCAST_STATES, PAGE_STATES } from '../../domain/broadcast/words.ts';
 import { at, bytea } from './people.ts';
@@ -37,6 +47,10 @@ export const broadcast = pgTable(
     pacedUntil: at('paced_until'),
     createdAt: at('created_at').notNull(),
     startedAt: at('started_at'),
+    /** Since when it is paused. */
+    pausedAt: at('paused_at'),
+    /** How long it was paused since it began, before that. */
+    pausedMilliseconds: bigint('paused_milliseconds', { mode: 'number' }).notNull().default(0),
     /** When everybody had a first attempt, or it was cancelled. */
     finishedAt: at('finished_at'),
   },

@@ -12,6 +12,7 @@ import {
   takeTurn,
 } from '../../db/queries/broadcastPages.ts';
 import { prepareRecipients } from '../../db/queries/broadcastPreparing.ts';
+import { readBroadcastReport } from '../../db/queries/broadcastReport.ts';
 import {
   changeBroadcast,
   createBroadcast,
@@ -499,6 +500,37 @@ describe('cancelling while it is being sent', () => {
     expect(lost.map(({ sendId }) => sendId)).toEqual([owned[0]!.sendId]);
     expect(await restart(2)).toBe(false);
   });
+});
+
+it('a pause is no part of the time that a broadcast took', async () => {
+  const { listId } = await listOf(account, emails(4));
+  const id = await readyBroadcast(account, listId);
+  const at = (seconds: number) => new Date(began.getTime() + seconds * 1_000);
+  const [{ began }] = (await account.db.query<{ began: Date }>(
+    plain('select started_at as began from broadcast where id = $1'),
+    [id],
+  )) as [{ began: Date }];
+  const pauses = [
+    ['pause', 1],
+    ['resume', 3_601],
+    ['pause', 3_602],
+    ['resume', 3_603],
+  ] as const;
+  for (const [command, seconds] of pauses) {
+    await account.db.transaction((tx) => changeBroadcast(tx, ORIGIN, at(seconds), id, command));
+  }
+  await account.db.query(
+    plain(`
+      with b as (update broadcast set state = 'sent', finished_at = $2 where id = $1)
+      insert into send (id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, broadcast_id,
+        message_id, state, outcome, run, attempt_count, created_at)
+      select gen_random_uuid(), gen_random_uuid(), 1, 'marketing', p.id, p.address_id, p.email, 'example.net', $1, p.id::text,
+        'final', 'delivered', 0, 1, now()
+      from broadcast_recipient r join prospect p on p.id = r.prospect_id where r.broadcast_id = $1`),
+    [id, at(3_605)],
+  );
+  // Four in 3,605 seconds less 3,601.
+  expect((await readBroadcastReport(account.db, id))!.messagesPerSecond).toBe(1);
 });
 
 describe('the limit', () => {

@@ -1,1 +1,0 @@
-ALTER TABLE "broadcast_page" ADD COLUMN "open_from" timestamp (3) with time zone;
