@@ -10,6 +10,7 @@ import {
   readBroadcastContent,
   readGatedRecipients,
   readPageRecipients,
+  reopenPages,
   takeBackPages,
 } from '../../db/queries/broadcastPages.ts';
 import { recordOutcome } from '../../db/queries/outcome.ts';
@@ -78,10 +79,12 @@ export async function takeBack(
   { db, mailer, clock }: Pick<PagesParts, 'db' | 'mailer' | 'clock'>,
   { broadcastId, lane }: { readonly broadcastId: string; readonly lane: number | null },
 ): Promise<void> {
-  for (const { attempt, ...send } of await takeBackPages(db, clock(), broadcastId, lane)) {
+  const { pages, lost } = await takeBackPages(db, clock(), broadcastId, lane);
+  for (const { attempt, ...send } of lost) {
     const end = lostOutcome(mailer.destinationOf(send.recipientDomain));
     await recordOutcome(db, send, attempt, end, clock());
   }
+  await reopenPages(db, pages);
 }
 
 class Lane {

@@ -170,9 +170,13 @@ function toRecipients(rows: readonly Record<string, unknown>[]): Recipient[] {
 }
 
 const TAKE_BACK = plain(`
-  update broadcast_page set state = 'open', epoch = epoch + 1, lane = null
+  update broadcast_page set state = 'claimed', epoch = epoch + 1
   where broadcast_id = $1 and (lane = $2 and state = 'claimed' or $2::int is null and state <> 'done' and epoch > 0)
-  returning number`);
+  returning number, epoch`);
+const REOPEN = plain(`
+  update broadcast_page g set state = 'open', lane = null
+  from unnest($2::int[], $3::int[]) as t(number, epoch)
+  where g.broadcast_id = $1 and g.number = t.number and g.epoch = t.epoch and g.state = 'claimed'`);
 const LEAVE = plain(`
   update broadcast_page
   set state = $4, lane = null, epoch = epoch + 1, finished_at = $5, gate_windows = $6, open_from = $7
@@ -247,25 +251,31 @@ export interface LostSend {
   readonly attempt: AttemptOwnership;
 }
 
+/** What was taken back from a lost worker. */
+export interface TakenBack {
+  /** To be opened again once what is lost was recorded. */
+  readonly pages: readonly ClaimedPage[];
+  /** What was being handed over, to be recorded as unknown (I2). */
+  readonly lost: readonly LostSend[];
+}
+
 /**
- * Opens the pages again that a lane had when its worker was lost: nobody is forgotten, and the lost worker can neither
- * gate nor mark in them any more. What it had only gated is gated anew by whoever claims the page, or is cancelled with
- * the broadcast.
+ * Takes the pages back that a lane had when its worker was lost, which can neither gate nor mark in them any more. What
+ * it had only gated is gated anew by whoever claims the page, or is cancelled with the broadcast. The pages stay claimed
+ * until {@link reopenPages}: who is lost in between leaves something to be taken back again.
  *
- * @param lane `null` where all lanes are over: then whatever was ever claimed and is not done, since who took it back may
- *   have been lost too
- * @returns what was being handed over, to be recorded as unknown (I2)
+ * @param lane `null` where all lanes are over: then whatever was ever claimed and is not done
  */
 export async function takeBackPages(
   db: Database,
   now: Date,
   broadcastId: string,
   lane: number | null,
-): Promise<LostSend[]> {
+): Promise<TakenBack> {
   return db.transaction(async (tx) => {
     await byIndex(tx);
-    const pages = await tx.query<{ number: number }>(TAKE_BACK, [broadcastId, lane]);
-    if (pages.length === 0) return [];
+    const pages = await tx.query<{ number: number; epoch: number }>(TAKE_BACK, [broadcastId, lane]);
+    if (pages.length === 0) return { pages: [], lost: [] };
     const numbers = pages.map((page) => page.number);
     await cancelLeftBehind(tx, now, broadcastId, numbers);
     const of = [broadcastId, numbers];
@@ -274,8 +284,18 @@ export async function takeBackPages(
       LOST,
       of,
     );
-    return lost.map(({ number, epoch, ...send }) => ({ ...send, attempt: { number, epoch } }));
+    return {
+      pages: pages.map((page) => ({ broadcastId, ...page })),
+      lost: lost.map(({ number, epoch, ...send }) => ({ ...send, attempt: { number, epoch } })),
+    };
   });
+}
+
+/** Lets lanes claim pages that were taken back. */
+export async function reopenPages(on: Session, pages: readonly ClaimedPage[]): Promise<void> {
+  if (pages.length === 0) return;
+  const { broadcastId } = pages[0]!;
+  await on.query(REOPEN, [broadcastId, pages.map((page) => page.number), pages.map((page) => page.epoch)]);
 }
 
 /** How a page is left: `done` where everybody in it has a send, else `open` for whoever claims it next. */

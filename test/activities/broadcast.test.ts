@@ -15,7 +15,12 @@ import {
   takeBackPages,
 } from '../../db/queries/broadcastPages.ts';
 import { readBroadcastReport } from '../../db/queries/broadcastReport.ts';
-import { changeBroadcast, endSendsOfBroadcast, nextBroadcastStep } from '../../db/queries/broadcasts.ts';
+import {
+  changeBroadcast,
+  endSendsOfBroadcast,
+  nextBroadcastStep,
+  readUnfinishedBroadcasts,
+} from '../../db/queries/broadcasts.ts';
 import { setFlags } from '../../db/queries/flags.ts';
 import { eraseProspect } from '../../db/queries/prospectErase.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
@@ -23,7 +28,7 @@ import { deleteProspect } from '../../db/queries/prospects.ts';
 import type { BroadcastCommand } from '../../domain/broadcast/words.ts';
 import { freePort } from '../../tools/embedded/service.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
-import { listOf, readyBroadcast, sendsOf } from '../support/broadcasting.ts';
+import { listOf, readyBroadcast, sendsOf, takeBack } from '../support/broadcasting.ts';
 import { type MailServer, startMailServer } from '../support/mailServer.ts';
 import { testMailer } from '../support/sending.ts';
 import { startStoppingMailServer } from '../support/stoppingMailServer.ts';
@@ -110,7 +115,7 @@ async function gateAndLose(broadcastId: string): Promise<void> {
     createdAt: now,
     now,
   });
-  await takeBackPages(account.db, new Date(), broadcastId, 0);
+  await takeBack(account, broadcastId, 0);
 }
 
 /** A mailer by which something happens before the first conversation, and so before anybody is gated. */
@@ -444,6 +449,16 @@ describe('pages of a broadcast', () => {
       async (id) => {
         await takeBackPages(account.db, new Date(), id, 0);
         await endOfWorkflow(id);
+      },
+    ],
+    [
+      'the sweep, where its workflow was lost together with the next run of its lane',
+      async (id) => {
+        await takeBackPages(account.db, new Date(), id, 0);
+        await account.db.query(plain(`delete from outbox where aggregate = 'broadcast:' || $1`), [id]);
+        expect(await readUnfinishedBroadcasts(account.db)).toContainEqual({ id, run: 1 });
+        await endOfWorkflow(id);
+        expect(await readUnfinishedBroadcasts(account.db)).not.toContainEqual({ id, run: 1 });
       },
     ],
   ])(

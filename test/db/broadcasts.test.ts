@@ -8,7 +8,6 @@ import {
   leavePage,
   readGatedRecipients,
   readPageRecipients,
-  takeBackPages,
   takeTurn,
 } from '../../db/queries/broadcastPages.ts';
 import { prepareRecipients } from '../../db/queries/broadcastPreparing.ts';
@@ -31,7 +30,14 @@ import { deleteProspect } from '../../db/queries/prospects.ts';
 import { readSend } from '../../db/queries/sendSearch.ts';
 import { addSuppressions } from '../../db/queries/suppressions.ts';
 import { createTestAccount, ORIGIN, type TestAccount } from '../support/account.ts';
-import { listOf, listWith, newBroadcast, readyBroadcast, sendsOf } from '../support/broadcasting.ts';
+import {
+  listOf,
+  listWith,
+  newBroadcast,
+  readyBroadcast,
+  sendsOf,
+  takeBack,
+} from '../support/broadcasting.ts';
 
 let account: TestAccount;
 let counter = 0;
@@ -267,7 +273,7 @@ describe('lanes', () => {
       [id],
     );
     expect(await step(id)).toEqual({ kind: 'send', pages: 4 });
-    await takeBackPages(account.db, now(), id, 3);
+    await takeBack(account, id, 3);
     expect(await step(id)).toEqual({ kind: 'send', pages: 1 });
   });
 });
@@ -288,7 +294,7 @@ describe('the page gate', () => {
     expect((await markSlice(account.db, now(), owned.slice(0, 1))).size).toBe(1);
     expect(await markSlice(account.db, now(), owned.slice(0, 2))).toEqual(new Set([owned[1]!.sendId]));
 
-    const lost = await takeBackPages(account.db, now(), id, 0);
+    const lost = await takeBack(account, id, 0);
     expect(lost.map(({ sendId }) => sendId).sort()).toEqual(
       owned
         .slice(0, 2)
@@ -341,7 +347,7 @@ describe('the page gate', () => {
     const id = await readyBroadcast(account, listId);
     const slice = await nextSlice(id);
     await gateSlice(account.db, slice);
-    await takeBackPages(account.db, now(), id, 0);
+    await takeBack(account, id, 0);
     await account.db.transaction((tx) => eraseProspect(tx, ORIGIN, now(), prospectIds[0]!));
     const again = await nextSlice(id);
     const gated = await readGatedRecipients(account.db, { ...again.page, broadcastId: id });
@@ -482,7 +488,7 @@ describe('cancelling while it is being sent', () => {
     await change(id, 'cancel');
     await endSends(id);
     await unmark(account.db, owned[1]!);
-    const lost = await takeBackPages(account.db, now(), id, 0);
+    const lost = await takeBack(account, id, 0);
     expect(lost.map(({ sendId }) => sendId)).toEqual([owned[0]!.sendId]);
     expect(await standingOf(id)).toEqual(['attempting', 'cancelled', 'cancelled']);
   });
@@ -496,7 +502,7 @@ describe('cancelling while it is being sent', () => {
     const restart = (run: number) => account.db.transaction((tx) => restartBroadcast(tx, now(), id, run));
     expect(await restart(1)).toBe(true);
     expect(await step(id, now(), 2)).toEqual({ kind: 'over', state: 'cancelled' });
-    const lost = await takeBackPages(account.db, now(), id, null);
+    const lost = await takeBack(account, id, null);
     expect(lost.map(({ sendId }) => sendId)).toEqual([owned[0]!.sendId]);
     expect(await restart(2)).toBe(false);
   });

@@ -5,14 +5,13 @@ import {
   leavePage,
   readGatedRecipients,
   readPageRecipients,
-  takeBackPages,
 } from '../../db/queries/broadcastPages.ts';
 import { readMatchingPage } from '../../db/queries/criteria.ts';
 import { searchProspects } from '../../db/queries/prospectSearch.ts';
 import { PAGE_RECIPIENTS } from '../../domain/broadcast/pacing.ts';
 import type { Criteria } from '../../domain/criteria/criteria.ts';
 import { createTestAccount, type TestAccount } from '../support/account.ts';
-import { listOf, listWith, readyBroadcast } from '../support/broadcasting.ts';
+import { listOf, listWith, readyBroadcast, takeBack } from '../support/broadcasting.ts';
 
 /*
  * A page costs what it holds, wherever it lies and however many there are. Counted by the rows that PostgreSQL looks at,
@@ -114,6 +113,6 @@ it('of the recipients of a broadcast', async () => {
   expect(await looksAt('broadcast_recipient', leave)).toBeLessThanOrEqual(inPage);
   await claim();
   // It looks for what was gated and for what was being handed over.
-  const takeBack = () => takeBackPages(db, new Date(), broadcastId, 0);
-  expect(await looksAt('broadcast_recipient', takeBack)).toBeLessThanOrEqual(2 * inPage);
+  const takeAllBack = () => takeBack(account, broadcastId, 0);
+  expect(await looksAt('broadcast_recipient', takeAllBack)).toBeLessThanOrEqual(2 * inPage);
 });

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { v7 as uuidv7 } from 'uuid';
 import { plain } from '../../db/connection.ts';
 import { ensureAddresses } from '../../db/queries/addresses.ts';
+import { type LostSend, reopenPages, takeBackPages } from '../../db/queries/broadcastPages.ts';
 import { prepareRecipients } from '../../db/queries/broadcastPreparing.ts';
 import { changeBroadcast, createBroadcast, nextBroadcastStep } from '../../db/queries/broadcasts.ts';
 import type { Audience } from '../../domain/broadcast/audience.ts';
@@ -76,6 +77,17 @@ export async function readyBroadcast(
   await account.db.transaction((tx) => nextBroadcastStep(tx, now, id, 1));
   while (await prepareRecipients(account.db, now, id));
   return id;
+}
+
+/** Takes back what a lost worker had, as the next run of its lane does, but for what was being handed over. */
+export async function takeBack(
+  { db }: TestAccount,
+  broadcastId: string,
+  lane: number | null,
+): Promise<readonly LostSend[]> {
+  const { pages, lost } = await takeBackPages(db, new Date(), broadcastId, lane);
+  await reopenPages(db, pages);
+  return lost;
 }
 
 /** A send of a broadcast as it stands in the database. */
