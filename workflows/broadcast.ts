@@ -5,6 +5,7 @@ import {
   defineQuery,
   defineSignal,
   isCancellation,
+  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
@@ -117,11 +118,19 @@ export async function broadcast(
     }
   }
 
+  /** A lane whose time is over goes on by itself: no other one has to wait for its slowest conversation. */
+  async function sendInLane(lane: number): Promise<LaneResult> {
+    for (;;) {
+      const end = await shielded(() => sendPages({ broadcastId, run, now: Date.now(), lane }));
+      const mayGoOn = end.kind === 'more' && patched(LANES_GO_ON);
+      if (!mayGoOn || orders.pending || workflowInfo().continueAsNewSuggested) return end;
+      show({ ...progress, pagesLeft: end.pagesLeft });
+    }
+  }
+
   /** @returns until when nothing can leave, where every lane says so; orders are carried out meanwhile */
   async function sendInLanes(pages: number): Promise<number | null> {
-    const lanes = Array.from({ length: Math.min(LANES, pages) }, (_, lane) =>
-      shielded(() => sendPages({ broadcastId, run, now: Date.now(), lane })),
-    );
+    const lanes = Array.from({ length: Math.min(LANES, pages) }, (_, lane) => sendInLane(lane));
     let ends: LaneResult[] | null = null;
     const all = Promise.all(lanes).then((results) => {
       ends = results;
@@ -137,6 +146,8 @@ export async function broadcast(
     return waits.length === 0 ? null : Math.min(...waits);
   }
 }
+
+const LANES_GO_ON = 'lanes-go-on';
 
 /** What goes on ends as it ends: a cancellation of the workflow is an order like the others. */
 function shielded<T>(work: () => Promise<T>): Promise<T> {

@@ -3,6 +3,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { EmailComposer } from '../../adapters/mailer/composer.ts';
 import type { Mailer } from '../../adapters/mailer/mailer.ts';
 import type { Database } from '../../db/connection.ts';
+import { countPagesLeft } from '../../db/queries/broadcastPages.ts';
 import { prepareRecipients } from '../../db/queries/broadcastPreparing.ts';
 import { changeBroadcast, nextBroadcastStep } from '../../db/queries/broadcasts.ts';
 import type { BroadcastCommand, BroadcastState } from '../../domain/broadcast/words.ts';
@@ -29,7 +30,8 @@ export type StepResult =
 
 /** How a lane ended: no page left, its time over, the broadcast stopped, or nothing can leave before a time. */
 export type LaneResult =
-  | { readonly kind: 'none' | 'more' | 'stopped' }
+  | { readonly kind: 'none' | 'stopped' }
+  | { readonly kind: 'more'; readonly pagesLeft: number }
   | { readonly kind: 'wait'; readonly until: number };
 
 /** Activities that carry a broadcast through. */
@@ -47,7 +49,8 @@ export function createBroadcastActivities(parts: {
     async stepOfBroadcast(input: BroadcastInput): Promise<StepResult> {
       const { broadcastId, run } = input;
       const clock = clockFrom(input.now);
-      const now = clock();
+      // By the workflow's clock, which no lane's is behind: what it says has come has come for them too.
+      const now = new Date(input.now);
       const step = await db.transaction((tx) => nextBroadcastStep(tx, now, broadcastId, run));
       // The lanes have ended, so what is still in the air was a lost worker's, and nobody else comes to it any more.
       if (step.kind === 'over' && step.state === 'cancelled') {
@@ -76,7 +79,14 @@ export function createBroadcastActivities(parts: {
           cancellationSignal(),
         ),
       );
-      return end.kind === 'wait' ? { kind: 'wait', until: end.until.getTime() } : { kind: end.kind };
+      switch (end.kind) {
+        case 'wait':
+          return { kind: 'wait', until: end.until.getTime() };
+        case 'more':
+          return { kind: 'more', pagesLeft: await countPagesLeft(db, input.broadcastId) };
+        default:
+          return { kind: end.kind };
+      }
     },
 
     /** Pauses, resumes or cancels for somebody at the Temporal UI. */

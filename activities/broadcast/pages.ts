@@ -26,10 +26,17 @@ import { Turns } from './turns.ts';
 
 /** Recipients whose messages are ready before their gate: two pages keep every conversation busy. */
 const AHEAD = PAGE_RECIPIENTS;
-/** Most recipients of one destination of several that wait in a lane: the next pages are not kept waiting by a slow one. */
-const WAITING_FOR_ONE = AHEAD / 2;
+/** Of several destinations each has waiting what it carries in so many seconds, or so many: others are not kept by a slow one. */
+const ROOM_SECONDS = 20;
+const LEAST_ROOM = 50;
+/** A destination that has more waiting than it carries in so many seconds is slow: pages are claimed for the others all the same. */
+const SLOW_SECONDS = 10;
 /** Whoever found no room is looked for again after this. */
 const SLOW_MS = 60_000;
+/** Most who wait in a lane, however many destinations are slow. */
+const MOST_WAITING = 4 * AHEAD;
+/** Pages come due without anybody telling the lanes. */
+const LOOK_AGAIN_MS = 5_000;
 /** Messages that are made at a time: signing them is done by the thread pool. */
 const COMPOSED_AT_A_TIME = 50;
 
@@ -98,8 +105,11 @@ class Lane {
   readonly #closed = new Map<string, Date>();
   readonly #works = new Set<PageWork>();
   readonly #changed = new Signal();
+  /** Streams whose way out was closed, until they have ended. */
+  readonly #closing = new Set<Promise<void>>();
   /** With so many who wait for their gate no other page is claimed. */
-  #enough = AHEAD;
+  #enough = MOST_WAITING;
+  #failure: { readonly error: unknown } | null = null;
   #timeIsOver = false;
   #end: LaneEnd | null = null;
 
@@ -126,6 +136,7 @@ class Lane {
     } catch (error) {
       this.#haltAll();
       await Promise.allSettled([...this.#streams.values()].map((stream) => stream.finish()));
+      await Promise.all(this.#closing);
       throw error;
     } finally {
       clearTimeout(timer);
@@ -136,27 +147,45 @@ class Lane {
   }
 
   async #feed(): Promise<void> {
-    let more = true;
-    while (!(await this.#stopped())) {
+    let lookAgainAt = 0;
+    while (!this.#stopped()) {
       await this.#leaveCompleted();
       if (this.#timeIsOver) {
         this.#end = { kind: 'more' };
         return;
       }
-      if (more && this.#waiting() < this.#enough) more = await this.#claimNext();
-      else if (!more && this.#works.size === 0) return;
-      else await this.#changed.wait();
+      const left = lookAgainAt - performance.now();
+      if (left <= 0 && this.#mayClaim()) {
+        if (!(await this.#claimNext())) lookAgainAt = performance.now() + LOOK_AGAIN_MS;
+      } else if (left > 0 && this.#works.size === 0) return;
+      else await this.#changed.orAfter(left > 0 ? left : LOOK_AGAIN_MS);
     }
   }
 
+  /** Whether another page is wanted: those whom nothing slow keeps are about to run out. */
+  #mayClaim(): boolean {
+    let all = 0;
+    let flowing = 0;
+    for (const stream of this.#streams.values()) {
+      all += stream.waiting;
+      if (this.#isOnlyWay || stream.waiting <= stream.carries(SLOW_SECONDS)) flowing += stream.waiting;
+    }
+    return flowing < AHEAD && all < this.#enough;
+  }
+
+  get #isOnlyWay(): boolean {
+    return this.#parts.mailer.onlyDestination !== null;
+  }
+
   /** Whether nothing more is to begin: the broadcast was stopped or is held back, or its only way out is closed. */
-  async #stopped(): Promise<boolean> {
+  #stopped(): boolean {
+    if (this.#failure !== null) throw this.#failure.error;
     if (this.#signal.aborted) return true;
     for (const stream of this.#streams.values()) {
       const { stop } = stream;
       if (stop === null) continue;
-      if (stop.kind === 'closed' && this.#parts.mailer.onlyDestination === null) {
-        await this.#close(stream, stop.until);
+      if (stop.kind === 'closed' && !this.#isOnlyWay) {
+        this.#close(stream, stop.until);
         continue;
       }
       this.#end = stop.kind === 'stopped' ? stop : { kind: 'wait', until: stop.until };
@@ -165,32 +194,40 @@ class Lane {
     return false;
   }
 
-  /** Where one way out of several is closed, who would leave by it is left for later. */
-  async #close(stream: Stream, until: Date): Promise<void> {
+  /** Where one way out of several is closed, who would leave by it is left for later; a conversation that goes on is not waited for. */
+  #close(stream: Stream, until: Date): void {
     this.#streams.delete(stream.destination);
     this.#closed.set(stream.destination, until);
-    const { prepared, gated } = await stream.finish();
-    for (const { work } of [...prepared, ...gated]) work.leaveForLater(1, until);
-  }
-
-  #waiting(): number {
-    let waiting = 0;
-    for (const stream of this.#streams.values()) waiting += stream.waiting;
-    return waiting;
+    const closing = stream
+      .finish()
+      .then(({ prepared, gated }) => {
+        for (const { work } of [...prepared, ...gated]) work.leaveForLater(1, until);
+      })
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .finally(() => {
+        this.#closing.delete(closing);
+        this.#changed.ring();
+      });
+    this.#closing.add(closing);
   }
 
   async #claimNext(): Promise<boolean> {
     const { db, clock } = this.#parts;
-    const page = await claimPage(db, clock(), this.#input.broadcastId, this.#input.lane);
+    const { broadcastId, lane } = this.#input;
+    // Where a page may be left for later, those that nobody has looked at come first.
+    const page = await claimPage(db, clock(), broadcastId, lane, this.#isOnlyWay ? 'in_order' : 'new_first');
     if (page === null) return false;
     const before = page.epoch > 1 ? await readGatedRecipients(db, page) : [];
     const recipients = [...before, ...(await readPageRecipients(db, page))];
     const work = new PageWork(page, clock(), recipients.length);
     this.#works.add(work);
     const taken = await this.#take(work, recipients);
-    // A page that nobody could be taken of says that there is no use in looking through the next ones soon.
-    const isUseless = taken === 0 && recipients.length > 0;
-    this.#enough = isUseless ? Math.max(1, Math.floor(this.#waiting() / 2)) : AHEAD;
+    // An old page that nobody could be taken of says that there is no use in looking through the next ones soon.
+    const isUseless = taken === 0 && recipients.length > 0 && page.epoch > 1;
+    const waiting = [...this.#streams.values()].reduce((sum, stream) => sum + stream.waiting, 0);
+    this.#enough = isUseless ? Math.max(1, Math.floor(waiting / 2)) : MOST_WAITING;
     return true;
   }
 
@@ -210,7 +247,7 @@ class Lane {
 
   /** Those of a page that this lane takes in for a destination; the others are left for later. */
   #room(work: PageWork, destination: string, group: readonly Recipient[]): readonly Recipient[] {
-    if (this.#parts.mailer.onlyDestination !== null) return group;
+    if (this.#isOnlyWay) return group;
     const now = this.#parts.clock();
     const closedUntil = this.#closed.get(destination);
     if (closedUntil !== undefined && closedUntil > now) {
@@ -218,7 +255,9 @@ class Lane {
       return [];
     }
     this.#closed.delete(destination);
-    const room = Math.max(0, WAITING_FOR_ONE - (this.#streams.get(destination)?.waiting ?? 0));
+    const stream = this.#streams.get(destination);
+    const most = Math.max(LEAST_ROOM, stream?.carries(ROOM_SECONDS) ?? group.length);
+    const room = Math.max(0, most - (stream?.waiting ?? 0));
     if (group.length <= room) return group;
     work.leaveForLater(group.length - room, new Date(now.getTime() + SLOW_MS));
     return group.slice(0, room);
@@ -297,9 +336,12 @@ class Lane {
   }
 
   async #finishStreams(): Promise<void> {
+    // A stream that was made while something stopped the others stops as well.
     if (this.#timeIsOver) for (const stream of this.#streams.values()) stream.windDown();
-    else if (this.#end !== null) this.#haltAll();
+    else if (this.#end !== null || this.#signal.aborted) this.#haltAll();
     await Promise.all([...this.#streams.values()].map((stream) => stream.finish()));
+    await Promise.all(this.#closing);
+    if (this.#failure !== null) throw this.#failure.error;
   }
 
   async #leaveAll(): Promise<void> {

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 /** Wakes whoever waits for something to change; each looks for itself whether it is what was waited for. */
 export class Signal {
   #waiting: (() => void)[] = [];
@@ -7,6 +9,14 @@ export class Signal {
     return new Promise((resolve) => {
       this.#waiting.push(resolve);
     });
+  }
+
+  /** As {@link wait}, though no longer than so many milliseconds. */
+  async orAfter(milliseconds: number): Promise<void> {
+    const given = new AbortController();
+    const over = sleep(milliseconds, undefined, { signal: given.signal }).catch(() => {});
+    await Promise.race([this.wait(), over]);
+    given.abort();
   }
 
   ring(): void {

@@ -45,6 +45,10 @@ const RECORD_WITHIN_MS = 15;
 const OUTCOMES_AT_A_TIME = 4;
 /** Single gates at a time. */
 const GATES_AT_A_TIME = 4;
+/** Bursts of a limit that may be granted here and not be gated yet. */
+const MOST_BURSTS = 2;
+/** So long a way out that nothing has left by yet counts as a fast one. */
+const UNKNOWN_FOR_MS = 5_000;
 /** Weight of the last outcomes in the rate. */
 const RATE_WEIGHT = 0.5;
 const RATE_AFTER_MS = 100;
@@ -97,7 +101,11 @@ export class Stream {
   #gated: Gated[] = [];
   #marked: Gated[] = [];
   #ended: Ended[] = [];
-  /** On its way to or from the gate, or in a conversation. */
+  /** At the gate or at the mark: comes to a conversation in a moment. */
+  #coming = 0;
+  /** Of these, gated and asked about anew. */
+  #returning = 0;
+  /** In a conversation. */
   #inTheAir = 0;
   /** Marked and without a recorded outcome. */
   #handingOver = 0;
@@ -112,6 +120,7 @@ export class Stream {
   /** Given back, since time is over. */
   readonly #left: Prepared[] = [];
   #held = false;
+  readonly #bornAt = performance.now();
   #rate = 0;
   #rateSince = performance.now();
   #rateCount = 0;
@@ -119,7 +128,8 @@ export class Stream {
   readonly #stopping = new AbortController();
   readonly #changed = new Signal();
   readonly #forLanes = new Signal();
-  readonly #running: Promise<unknown>[] = [];
+  readonly #running = new Set<Promise<void>>();
+  readonly #failures: unknown[] = [];
   #finished: Promise<Unsent> | null = null;
 
   /** @param domain any recipient domain that leaves by this way */
@@ -127,11 +137,9 @@ export class Stream {
     this.#parts = parts;
     this.destination = destination;
     this.#domain = domain;
-    this.#running.push(
-      this.#guard(this.#gateAll()),
-      this.#guard(this.#markAll()),
-      this.#guard(this.#recordAll()),
-    );
+    this.#run(this.#gateAll());
+    this.#run(this.#markAll());
+    this.#run(this.#recordAll());
   }
 
   /** Recipients that wait for their gate. */
@@ -143,6 +151,12 @@ export class Stream {
     return this.#stop;
   }
 
+  /** How many it is likely to carry within so many seconds: as many as it is given, while that is not known. */
+  carries(seconds: number): number {
+    if (this.#rate > 0) return Math.ceil(this.#rate * seconds);
+    return performance.now() - this.#bornAt < UNKNOWN_FOR_MS ? Number.POSITIVE_INFINITY : 0;
+  }
+
   /** Takes recipients in. */
   add(prepared: readonly Prepared[]): void {
     this.#prepared.push(...prepared);
@@ -151,7 +165,7 @@ export class Stream {
     const wanted = Math.min(conversations, useful, Math.ceil(this.#prepared.length / 50));
     while (this.#lanes < wanted && this.#stop === null) {
       this.#lanes += 1;
-      this.#running.push(this.#guard(this.#lane()));
+      this.#run(this.#lane());
     }
     this.#ring();
   }
@@ -187,15 +201,11 @@ export class Stream {
   async #finish(): Promise<Unsent> {
     this.#complete = true;
     this.#ring();
-    const failures: unknown[] = [];
-    while (this.#running.length > 0) {
-      for (const end of await Promise.allSettled(this.#running.splice(0))) {
-        if (end.status === 'rejected') failures.push(end.reason);
-      }
-    }
+    while (this.#running.size > 0) await Promise.all(this.#running);
     const marked = this.#marked.splice(0);
     await Promise.all(marked.map((one) => this.#unmark(one)));
-    if (failures.length > 0) throw failures[0];
+    this.#giveTurnsBack();
+    if (this.#failures.length > 0) throw this.#failures[0];
     const prepared = [...this.#left.splice(0), ...this.#prepared.splice(0)];
     return { prepared, gated: [...marked, ...this.#gated.splice(0)] };
   }
@@ -208,7 +218,7 @@ export class Stream {
       this.#prepared.length === 0 &&
       this.#gated.length === 0 &&
       this.#marked.length === 0 &&
-      this.#inTheAir === 0
+      this.#coming + this.#inTheAir === 0
     );
   }
 
@@ -223,19 +233,20 @@ export class Stream {
   }
 
   /** Whatever fails stops the whole stream; {@link finish} tells of it. */
-  async #guard(work: Promise<void>): Promise<void> {
-    try {
-      await work;
-    } catch (error) {
-      this.halt({ kind: 'stopped' });
-      throw error;
-    }
+  #run(work: Promise<void>): void {
+    const running = work
+      .catch((error: unknown) => {
+        this.#failures.push(error);
+        this.halt({ kind: 'stopped' });
+      })
+      .finally(() => this.#running.delete(running));
+    this.#running.add(running);
   }
 
   async #gateAll(): Promise<void> {
     while (!this.#over) {
       const size = this.#sliceSize();
-      if (!this.#mayGate || this.#ready === 0 || this.#gated.length > size / 2) {
+      if (!this.#mayGate || this.#ready === 0 || this.#gated.length + this.#returning > size / 2) {
         await this.#changed.wait();
         continue;
       }
@@ -260,16 +271,23 @@ export class Stream {
     const fits = ({ work: other, gatedBefore: before }: Prepared) => other === work && before === gatedBefore;
     while (count < most && fits(this.#prepared[count]!)) count += 1;
     const slice = this.#prepared.splice(0, count);
-    this.#inTheAir += count;
+    this.#coming += count;
     this.#parts.hungry();
     try {
       if (work.lost) this.#giveUp(slice);
       else if (gatedBefore) await this.#gateEach(slice);
       else await this.#gateTogether(slice, work);
     } finally {
-      this.#inTheAir -= count;
+      this.#coming -= count;
+      if (this.#prepared.length === 0) this.#giveTurnsBack();
       this.#ring();
     }
+  }
+
+  /** Whoever was refused left a turn that somebody else has use for. */
+  #giveTurnsBack(): void {
+    this.#parts.turns?.giveBack(this.#allowed);
+    this.#allowed = 0;
   }
 
   async #gateTogether(slice: readonly Prepared[], work: PageWork): Promise<void> {
@@ -356,7 +374,7 @@ export class Stream {
         continue;
       }
       const batch = this.#gated.splice(0, size);
-      this.#inTheAir += size;
+      this.#coming += size;
       this.#handingOver += size;
       let marked: Set<string>;
       try {
@@ -367,7 +385,7 @@ export class Stream {
         this.#marked.push(...batch);
         throw error;
       } finally {
-        this.#inTheAir -= size;
+        this.#coming -= size;
       }
       for (const one of batch) {
         if (marked.has(one.item.sendId)) this.#marked.push(one);
@@ -383,6 +401,7 @@ export class Stream {
         await this.#forLanes.wait();
         continue;
       }
+      if (await this.#isHeld()) return;
       // The turn comes first: while it is waited for, others have the conversation.
       if (!this.#mayConverse && !(await this.#takeTurn())) continue;
       const conversation = await this.#reserve();
@@ -402,8 +421,11 @@ export class Stream {
   /** Takes the next turn of the limit for those who have none yet, and waits for it. @returns false where nobody had use for it */
   async #takeTurn(): Promise<boolean> {
     const { turns, content } = this.#parts;
-    const count = Math.min(burstSize(content.perMinute!), this.#prepared.length - this.#granted);
-    if (count <= 0) {
+    const burst = burstSize(content.perMinute!);
+    // What was granted and cannot leave does not add up: it would leave all at once.
+    const room = MOST_BURSTS * burst - this.#granted;
+    const count = Math.min(burst, room, this.#prepared.length - this.#granted);
+    if (this.#coming > 0 || count <= 0) {
       await this.#forLanes.wait();
       return false;
     }
@@ -415,12 +437,19 @@ export class Stream {
     return taken;
   }
 
+  /** Whether a fault of ours holds the way out back, which stops the stream. */
+  async #isHeld(): Promise<boolean> {
+    const { db, clock } = this.#parts;
+    const hold = await readHold(db, this.destination);
+    this.#held = hold !== null;
+    if (hold === null || hold.until <= clock()) return false;
+    this.#close(hold.until);
+    return true;
+  }
+
   /** @returns `left` where this conversation is not needed, or the stream has stopped; `later` where it is to be asked for again */
   async #reserve(): Promise<ReadyConversation | NoConversation | 'left' | 'later'> {
     const { db, mailer, clock } = this.#parts;
-    const hold = await readHold(db, this.destination);
-    this.#held = hold !== null;
-    if (hold !== null && hold.until > clock()) return this.#close(hold.until);
     let conversation: ReadyConversation | NoConversation;
     try {
       conversation = await mailer.reserve(this.#domain, this.#stopping.signal);
@@ -438,11 +467,15 @@ export class Stream {
   async #busy(milliseconds: number): Promise<'left' | 'later'> {
     if (this.#lanes > 1) {
       this.#lanes -= 1;
+      // What this one was about to do is the others' now.
+      this.#forLanes.ring();
       return 'left';
     }
     if (milliseconds > BUSY_PATIENCE_MS) {
       return this.#close(new Date(this.#parts.clock().getTime() + milliseconds));
     }
+    // Nobody stays marked meanwhile, who would be unknown if we were lost.
+    for (const one of this.#marked.splice(0)) this.#again(one);
     await sleep(milliseconds, undefined, { signal: this.#stopping.signal }).catch(() => {});
     return 'later';
   }
@@ -466,10 +499,10 @@ export class Stream {
   async #moreToCome(): Promise<boolean> {
     // While the next turn of a limited broadcast is waited for, others who wait for a conversation come first.
     const until = performance.now() + (this.#parts.turns === null ? IDLE_MS : 0);
-    while (!this.#mayConverse && !this.#over) {
+    while (!this.#mayConverse && this.#coming === 0 && !this.#over) {
       const left = until - performance.now();
       if (left <= 0) return false;
-      await Promise.race([this.#forLanes.wait(), sleep(left)]);
+      await this.#forLanes.orAfter(left);
     }
     if (this.#marked.length === 0 && !this.#over) await this.#forLanes.wait();
     return true;
@@ -500,10 +533,13 @@ export class Stream {
   /** Whose decision grew too old waits for another one; the conversation is not troubled with them. */
   #nextMarked(): Gated | null {
     for (let one = this.#marked.shift(); one !== undefined; one = this.#marked.shift()) {
-      this.#inTheAir += 1;
       if (this.#marked.length < this.#ready) this.#changed.ring();
-      if (performance.now() <= one.decidedAt + GATE_HOLDS_MS) return one;
-      this.#again(one);
+      if (performance.now() > one.decidedAt + GATE_HOLDS_MS) {
+        this.#again(one);
+        continue;
+      }
+      this.#inTheAir += 1;
+      return one;
     }
     return null;
   }
@@ -514,8 +550,10 @@ export class Stream {
     const taken = new Set<Gated>();
     const ended = (one: Gated, end: Transmission) => {
       taken.delete(one);
-      if (end.kind === 'not_begun') this.#again(one);
-      else this.#end(one, endOfTransmission(end, conversation, one.item));
+      if (end.kind === 'not_begun') {
+        this.#inTheAir -= 1;
+        this.#again(one);
+      } else this.#end(one, endOfTransmission(end, conversation, one.item));
     };
     try {
       return await conversation.transmitAll(() => {
@@ -551,7 +589,9 @@ export class Stream {
 
   /** Nothing of it was handed over: its decision grew too old, or the conversation was over before its turn came. */
   #again(one: Gated): void {
-    this.#running.push(this.#guard(this.#askAnew(one)));
+    this.#coming += 1;
+    this.#returning += 1;
+    this.#run(this.#askAnew(one));
   }
 
   async #askAnew(one: Gated): Promise<void> {
@@ -560,7 +600,8 @@ export class Stream {
       await this.#unmark(one);
       decision = await this.#gateAgain(one, one.attempt);
     } finally {
-      this.#inTheAir -= 1;
+      this.#coming -= 1;
+      this.#returning -= 1;
     }
     this.#handingOver -= 1;
     if (decision.kind === 'open') {
@@ -579,7 +620,7 @@ export class Stream {
   }
 
   async #recordAll(): Promise<void> {
-    while (!(this.#over && this.#ended.length === 0 && this.#inTheAir === 0)) {
+    while (!(this.#over && this.#ended.length === 0 && this.#coming + this.#inTheAir === 0)) {
       if (this.#ended.length === 0) {
         await this.#changed.wait();
         continue;

@@ -200,7 +200,9 @@ export class SmtpSession {
     this.#unfinished = true;
     if (wasBehind && this.#wire.ended !== null) {
       // Whatever was answered behind the end of the conversation, of this message's content nothing was written.
-      queued.ended({ kind: 'not_begun', why: 'conversation_over', reply: null });
+      const { unread } = this.#wire;
+      const reply = unread?.kind === 'reply' && unread.reply.code === 421 ? plain(unread.reply) : null;
+      queued.ended({ kind: 'not_begun', why: 'conversation_over', reply });
       return null;
     }
     if (wasBehind) {

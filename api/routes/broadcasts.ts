@@ -164,7 +164,7 @@ const COMMANDS = [
   [
     'pause',
     'Pause a broadcast',
-    'Nobody gets a first attempt after this answer, except what was decided in the two seconds before. What has a workflow of its own goes on: who waits for another attempt, and whose way out was closed while others were open.',
+    'Nobody gets a first attempt after this answer, except what was decided in the two seconds before. Who waits for another attempt has a workflow of their own, which goes on.',
   ],
   ['resume', 'Resume a paused broadcast', 'It goes on where it was.'],
   [

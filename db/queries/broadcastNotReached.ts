@@ -17,6 +17,8 @@ const NOT_REACHED = plain(`
       when p.deleted_at is not null then 'prospect_gone'
       when exists (select from send s where s.broadcast_id = r.broadcast_id and s.address_id = p.address_id) then 'address_had_copy'
       when b.state = 'cancelled' then 'cancelled'
+      -- It was with somebody else whose address has changed since.
+      when b.state = 'sent' then 'address_had_copy'
       else 'not_yet'
     end as because
   from broadcast_recipient r join broadcast b on b.id = r.broadcast_id join prospect p on p.id = r.prospect_id

@@ -67,24 +67,32 @@ export async function readBroadcastContent(
   };
 }
 
-const CLAIM = prepared(
-  'claim_broadcast_page',
+const claim = (order: string) =>
   `update broadcast_page set state = 'claimed', lane = $2, epoch = epoch + 1, open_from = null
    where broadcast_id = $1 and number = (
      select number from broadcast_page
      where broadcast_id = $1 and state = 'open' and (open_from is null or open_from <= $3)
-     order by number limit 1 for update skip locked)
-   returning number, epoch`,
-);
+     order by ${order} limit 1 for update skip locked)
+   returning number, epoch`;
+const CLAIM = {
+  in_order: prepared('claim_broadcast_page', claim('number')),
+  new_first: prepared('claim_new_broadcast_page', claim('epoch > 0, number')),
+} as const;
 
-/** Gives a lane the next page that nobody has and whose time has come. @returns `null` where there is none */
+/**
+ * Gives a lane the next page that nobody has and whose time has come.
+ *
+ * @param order whether pages come first that nobody has looked at
+ * @returns `null` where there is none
+ */
 export async function claimPage(
   on: Session,
   now: Date,
   broadcastId: string,
   lane: number,
+  order: keyof typeof CLAIM = 'in_order',
 ): Promise<ClaimedPage | null> {
-  const [row] = await on.query<{ number: number; epoch: number }>(CLAIM, [broadcastId, lane, now]);
+  const [row] = await on.query<{ number: number; epoch: number }>(CLAIM[order], [broadcastId, lane, now]);
   return row === undefined ? null : { broadcastId, ...row };
 }
 
@@ -167,6 +175,16 @@ function toRecipients(rows: readonly Record<string, unknown>[]): Recipient[] {
         ? null
         : { sendId: row.send_id, messageId: row.message_id!, createdAt: row.created_at! },
   }));
+}
+
+const PAGES_LEFT = plain(
+  `select count(*)::int as left from broadcast_page where broadcast_id = $1 and state <> 'done'`,
+);
+
+/** How many pages of a broadcast are not done. */
+export async function countPagesLeft(on: Session, broadcastId: string): Promise<number> {
+  const [row] = await on.query<{ left: number }>(PAGES_LEFT, [broadcastId]);
+  return row!.left;
 }
 
 const TAKE_BACK = plain(`

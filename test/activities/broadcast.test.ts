@@ -564,6 +564,111 @@ describe('pages of a broadcast', () => {
     expect(acceptedOf(emails)).toEqual([...emails].sort());
   }, 20_000);
 
+  it('a database error while the next page is made ready ends the lane, not the process', async () => {
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => unhandled.push(error);
+    process.on('unhandledRejection', note);
+    const emails = addresses(600);
+    const { listId } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId);
+    await account.db.query(
+      plain(`create function refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$`),
+    );
+    await account.db.query(
+      plain('create trigger refuse_it before insert on attempt execute function refuse()'),
+    );
+    try {
+      const composer = createEmailComposer(testUnsubscribing);
+      const slow: typeof composer = {
+        async compose(of) {
+          await delay(300);
+          return composer.compose(of);
+        },
+      };
+      const running = workThroughPages(
+        { ...parts(), composer: slow, conversations: 5, clock: clockFrom(Date.now()) },
+        { broadcastId, lane: 0, milliseconds: 60_000 },
+        new AbortController().signal,
+      );
+      await expect(running).rejects.toThrow('not now');
+      expect(unhandled).toEqual([]);
+    } finally {
+      process.off('unhandledRejection', note);
+      await account.db.query(plain('drop function refuse cascade'));
+    }
+    expect(await lane(broadcastId)).toEqual({ kind: 'none' });
+    expect(acceptedOf(emails)).toEqual([...emails].sort());
+  }, 60_000);
+
+  it('is stopped for good also where its messages are being made at that moment', async () => {
+    const emails = addresses(60);
+    const { listId } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId);
+    const composer = createEmailComposer(testUnsubscribing);
+    const stop = new AbortController();
+    const composed = Promise.withResolvers<void>();
+    const held: typeof composer = {
+      async compose(of) {
+        await composed.promise;
+        return composer.compose(of);
+      },
+    };
+    const running = workThroughPages(
+      { ...parts(), composer: held, conversations: 5, clock: clockFrom(Date.now()) },
+      { broadcastId, lane: 0, milliseconds: 60_000 },
+      stop.signal,
+    );
+    running.catch(() => {});
+    await delay(300);
+    stop.abort(new Error('the worker stops'));
+    composed.resolve();
+    await expect(running).rejects.toThrow('the worker stops');
+    expect(await sendsOf(account, broadcastId)).toEqual([]);
+    expect(await lane(broadcastId)).toEqual({ kind: 'none' });
+    expect(acceptedOf(emails)).toEqual([...emails].sort());
+  });
+
+  it('with a limit asks for one conversation a turn, and has nobody marked without one', async () => {
+    const emails = addresses(5);
+    const { listId } = await listOf(account, emails);
+    const broadcastId = await readyBroadcast(account, listId, { perMinute: 120 });
+    let reserved = 0;
+    let lent = 0;
+    const marked: number[] = [];
+    const counting: Mailer = {
+      ...mailer,
+      async reserve(...of) {
+        reserved += 1;
+        const conversation = await mailer.reserve(...of);
+        if (!conversation.ready) return conversation;
+        lent += 1;
+        const release = () => {
+          lent -= 1;
+          conversation.release();
+        };
+        return { ...conversation, release };
+      },
+    };
+    const running = lane(broadcastId, { by: counting });
+    let over = false;
+    void running.finally(() => {
+      over = true;
+    });
+    while (!over) {
+      await delay(50);
+      if (lent > 0) continue;
+      const sends = await sendsOf(account, broadcastId);
+      if (lent > 0) continue;
+      marked.push(sends.filter(({ attempts }) => attempts[0]!.state === 'handing_over').length);
+    }
+    expect(await running).toEqual({ kind: 'none' });
+    expect(reserved).toBe(emails.length);
+    // What was said of the last one may be about to be written down.
+    expect(Math.max(...marked)).toBeLessThanOrEqual(1);
+    expect(marked.length).toBeGreaterThan(3);
+    expect(acceptedOf(emails)).toEqual([...emails].sort());
+  }, 20_000);
+
   it('comes to its end by more ways out than there are connections', async () => {
     const emails = Array.from({ length: 6 }, () => addresses(5)).flat();
     const { listId } = await listOf(account, emails);

@@ -72,6 +72,11 @@ it('held back by its limit', async () => {
   await keepHistory(handle, 'broadcast', 'limited');
 });
 
+it('sent so slowly that its lanes go on after their minute', async () => {
+  const { handle } = await begin(9, { perMinute: 6 });
+  await keepHistory(handle, 'broadcast', 'slowly');
+}, 180_000);
+
 it('paused and resumed through the API', async () => {
   const { id, handle } = await begin(60, { perMinute: 1_200 });
   await command(id, 'pause');
