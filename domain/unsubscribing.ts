@@ -22,6 +22,8 @@ export interface ListStanding {
 export interface Standing {
   /** Whether `opt_out` holds for the person's current address. */
   readonly optedOut: boolean;
+  /** Whether that is the person's own word, which nobody else takes back. */
+  readonly byThemselves: boolean;
   /** Whether something keeps us from writing that is not theirs to take back: a bounce, a complaint, a manual entry. */
   readonly otherwiseSuppressed: boolean;
   /** Lists that the person stands in or unsubscribed from, and the one that the email was sent to. */
@@ -32,6 +34,8 @@ export interface Standing {
 export interface Offer {
   /** Whether it can be unsubscribed from everything; not where that is so already. */
   readonly everything: boolean;
+  /** Whether somebody else said no to everything for the person, who can make it their own word. */
+  readonly confirm: boolean;
   /** Lists to unsubscribe from; none where everything is off. */
   readonly lists: readonly ListStanding[];
   readonly takeBack: {
@@ -43,10 +47,11 @@ export interface Offer {
 
 /** What somebody is offered, of the lists that may be shown. */
 export function offerTo(standing: Standing): Offer {
-  const { optedOut } = standing;
+  const { optedOut, byThemselves } = standing;
   const shown = optedOut ? [] : shownLists(standing);
   return {
     everything: !optedOut,
+    confirm: optedOut && !byThemselves,
     lists: shown.filter((list) => !list.optedOut),
     takeBack: { everything: optedOut, lists: shown.filter((list) => list.optedOut) },
   };

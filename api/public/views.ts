@@ -36,6 +36,7 @@ export function preferencesPage(
         ? choices(messages, standing, links.preferences)
         : [
             html`<p>${standing.transactionalGoesOn ? messages.unsubscribed.everythingMarketing : messages.unsubscribed.everything}</p>`,
+            ...(offer.confirm ? [confirmation(messages, links.preferences)] : []),
           ]),
       ...wayBack(messages, offer.takeBack, links.takeBack),
       ...otherReason(messages, standing),
@@ -71,6 +72,18 @@ ${lists.map((list) => checkbox(list, list.sentTo, list.sentTo ? choose.sentTo : 
 </section>`,
         ]),
   ];
+}
+
+/** Somebody else said no for the person: their own word would stay where that is taken back. */
+function confirmation({ unsubscribed }: Messages, action: string): Markup {
+  return html`<section aria-labelledby="confirm">
+<h2 id="confirm">${unsubscribed.confirm}</h2>
+<p>${unsubscribed.confirmHint}</p>
+<form method="post" action="${action}">
+<input type="hidden" name="everything" value="yes">
+<button>${unsubscribed.confirmButton}</button>
+</form>
+</section>`;
 }
 
 function wayBack(

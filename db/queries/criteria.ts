@@ -52,10 +52,13 @@ async function toSql(
   criteria: Criteria,
   now: Date,
   reach: Reach,
-  beyond?: CriteriaSqlOptions['beyond'],
+  options: CriteriaSqlOptions = {},
 ) {
-  return criteriaSql(criteria, await readDynamicLists(on, criteria), now, reach, { beyond });
+  return criteriaSql(criteria, await readDynamicLists(on, criteria), now, reach, options);
 }
+
+/** How far clocks of processes are let differ. */
+const CLOCKS_DIFFER_MS = 60_000;
 
 /**
  * How many current prospects match.
@@ -84,8 +87,8 @@ export async function readMatchingPage(
   afterId: string | null,
   limit: number,
 ): Promise<string[]> {
-  const beyond = afterId === null ? undefined : ({ id: afterId, operator: '>' } as const);
-  const { from, where, values } = await toSql(on, criteria, now, 'few', beyond);
+  const options = afterId === null ? {} : { beyond: { id: afterId, operator: '>' } as const };
+  const { from, where, values } = await toSql(on, criteria, now, 'few', options);
   const bound = [...values, limit];
   const after = afterId === null ? '' : `and p.id > $${bound.push(afterId)}`;
   const rows = await on.query<{ id: string }>(
@@ -98,13 +101,36 @@ export async function readMatchingPage(
 }
 
 /** Those of the prospects that are current and match. */
-export async function filterMatching(
+export function filterMatching(
   on: Session,
   criteria: Criteria,
   now: Date,
   prospectIds: readonly string[],
 ): Promise<Set<string>> {
-  const { from, where, values } = await toSql(on, criteria, now, 'few');
+  return among(on, criteria, now, prospectIds, {});
+}
+
+/**
+ * As {@link filterMatching}, for prospects to whom something has just happened: what another process wrote down by a clock
+ * that is somewhat ahead has happened within the last days, too. It is not looked at again.
+ */
+export function matchingByNow(
+  on: Session,
+  criteria: Criteria,
+  now: Date,
+  prospectIds: readonly string[],
+): Promise<Set<string>> {
+  return among(on, criteria, now, prospectIds, { until: new Date(now.getTime() + CLOCKS_DIFFER_MS) });
+}
+
+async function among(
+  on: Session,
+  criteria: Criteria,
+  now: Date,
+  prospectIds: readonly string[],
+  options: CriteriaSqlOptions,
+): Promise<Set<string>> {
+  const { from, where, values } = await toSql(on, criteria, now, 'few', options);
   const rows = await on.query<{ id: string }>(
     plain(
       `select p.id from ${from} where p.deleted_at is null and p.id = any($${values.length + 1}::uuid[]) and ${where}`,

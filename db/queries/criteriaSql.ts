@@ -153,10 +153,10 @@ export function historySource(kind: HistoryKind): HistorySource {
     case 'soft_bounced':
       return {
         ...ofSend,
-        // A smart host that took it and gave up later leaves no attempt that soft-bounced.
+        // A smart host that took it and gave up later leaves no attempt that soft-bounced. A fault of ours counts against nobody.
         from: `send s cross join lateral (
-          select t.finished_at as at from attempt t where t.send_id = s.id and t.outcome = 'soft_bounce'
-          union all select s.finished_at where s.outcome = 'exhausted') b`,
+          select t.finished_at as at from attempt t where t.send_id = s.id and t.outcome = 'soft_bounce' and not t.fault_ours
+          union all select s.finished_at where s.outcome = 'exhausted' and not s.fault_ours) b`,
         is: 'not s.test and b.at is not null',
         at: 'b.at',
       };

@@ -3,7 +3,7 @@ import { nextRunTime, startOf } from '../../domain/automation/waiting.ts';
 import type { AutomationState } from '../../domain/automation/words.ts';
 import { type Database, plain, type Transaction } from '../connection.ts';
 import type { Programs } from './automations.ts';
-import { filterMatching, readMatchingPage } from './criteria.ts';
+import { matchingByNow, readMatchingPage } from './criteria.ts';
 import { addToOutbox, enrollmentAggregate } from './outbox.ts';
 
 /** Prospects a transaction. */
@@ -114,7 +114,7 @@ async function enrollMatching(
   const { definition } = await programs.read(db, id, version);
   for (let from = 0; from < prospectIds.length; from += PAGE) {
     const page = prospectIds.slice(from, from + PAGE);
-    const found = await filterMatching(db, definition.who, now, page);
+    const found = await matchingByNow(db, definition.who, now, page);
     if (found.size === 0) continue;
     await db.transaction(async (tx) => {
       // What was changed meanwhile has everybody looked at again, once it enrolls.

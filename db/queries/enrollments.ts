@@ -15,8 +15,8 @@ import type { EmailKind, Origin, SendOutcome, SendState } from '../../domain/wor
 import { type Database, plain, prepared, type Session, type Transaction } from '../connection.ts';
 import type { AddressHasher } from './addresses.ts';
 import type { Programs } from './automations.ts';
-import { filterMatching } from './criteria.ts';
-import { addListMembers, readList, removeListMembers } from './lists.ts';
+import { matchingByNow } from './criteria.ts';
+import { addListMembers, existingLists, removeListMembers } from './lists.ts';
 import { lockProspects, Restart } from './locks.ts';
 import { updateProspect } from './prospects.ts';
 import { cancelSendsOfEnrollment, createSend } from './sends.ts';
@@ -185,7 +185,8 @@ class Taking {
     if (place === undefined) throw new Error(`there is no step ${position}`);
     const { step_state: state, step_reason: reason } = this.#row;
     if (state === 'applied' || state === 'skipped') {
-      // It was done before the enrollment came here in another version.
+      // It was done before the enrollment came here in another version, or by a webhook's call.
+      this.noted.push({ id: position, state, reason });
       return this.#goOn(place.step, reason === 'yes' || reason === 'no' ? reason : 'on');
     }
     return this.#carryOut(place.step);
@@ -209,12 +210,13 @@ class Taking {
         return added.kind === 'added' ? this.#apply(step, null) : this.#skip(step, added.kind);
       }
       case 'removeFromList': {
-        if ((await readList(this.#tx, step.listId)) === null) return this.#skip(step, 'no_list');
+        const isThere = (await existingLists(this.#tx, [step.listId])).has(step.listId);
+        if (!isThere) return this.#skip(step, 'no_list');
         await removeListMembers(this.#tx, step.listId, [this.#row.prospect_id]);
         return this.#apply(step, null);
       }
       case 'if': {
-        const found = await filterMatching(this.#tx, step.criteria, this.#now, [this.#row.prospect_id]);
+        const found = await matchingByNow(this.#tx, step.criteria, this.#now, [this.#row.prospect_id]);
         const branch = found.has(this.#row.prospect_id) ? 'yes' : 'no';
         return this.#apply(step, branch, branch);
       }
@@ -315,14 +317,14 @@ class Taking {
     const sent =
       limits.frequencyCap === null
         ? []
-        : await this.#tx.query<{ at: Date }>(MARKETING_SENT, [
+        : await this.#tx.query<{ at: Date; pending: boolean }>(MARKETING_SENT, [
             prospectId,
             new Date(this.#now.getTime() - limits.frequencyCap.days * 24 * 3600_000),
             this.#now,
           ]);
     return heldBack(
       limits,
-      sent.map(({ at }) => at.getTime()),
+      sent.map(({ at, pending }) => ({ at: at.getTime(), pending })),
       this.#timeZone,
       this.#now.getTime(),
     );
@@ -404,7 +406,7 @@ const SENT_BEFORE = prepared(
 );
 /**
  * Of the person: those merged into it, and whoever was at its address before. What has still to go out is counted as of
- * now, however long it has been held back.
+ * now, however long it has been held back, also where a first attempt was begun and broken off.
  */
 const MARKETING_SENT = prepared(
   'marketing_sent',
@@ -417,11 +419,11 @@ const MARKETING_SENT = prepared(
      select s.id, s.kind, s.test, s.state, s.outcome, s.first_attempt_at, s.created_at
        from prospect p join send s on s.address_id = p.address_id where p.id = $1
    ), counted as (
-     select case when state <> 'final' and first_attempt_at is null then $3::timestamptz
-       else coalesce(first_attempt_at, created_at) end as at
-     from sent where kind = 'marketing' and not test and coalesce(outcome, '') not in ('suppressed', 'cancelled')
+     select case when pending then $3::timestamptz else coalesce(first_attempt_at, created_at) end as at, pending
+     from (select *, state in ('queued', 'held') or state <> 'final' and first_attempt_at is null as pending from sent) s
+      where kind = 'marketing' and not test and coalesce(outcome, '') not in ('suppressed', 'cancelled')
    )
-   select at from counted where at > $2`,
+   select at, pending from counted where at > $2`,
 );
 
 /** What a call to a webhook tells. */

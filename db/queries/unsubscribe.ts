@@ -1,6 +1,6 @@
 import type { EventResult } from '../../domain/inbound.ts';
 import { type Choice, type ListStanding, oneStepChoice, type Standing } from '../../domain/unsubscribing.ts';
-import type { OneClickScope, Origin } from '../../domain/words.ts';
+import { type OneClickScope, type Origin, OWN_WAYS } from '../../domain/words.ts';
 import { plain, type Session, type Transaction } from '../connection.ts';
 import { lockAddressesWithProspects, Restart } from './locks.ts';
 import { addSuppressionsLocked, removeSuppressions, type SuppressionEntry } from './suppressions.ts';
@@ -43,6 +43,8 @@ const READ_SUBSCRIPTION = plain(`${PERSON}, person as (
   )
   select v.from_address, setting.transactional_passes_opt_out,
     exists (select from suppression x where x.address_id = a.id and x.reason = 'opt_out' and x.list_id is null) as opted_out,
+    exists (select from suppression x where x.address_id = a.id and x.reason = 'opt_out' and x.list_id is null and x.way = any($2::text[]))
+      as by_themselves,
     exists (select from suppression x where x.address_id = a.id and x.reason <> 'opt_out' and x.list_id is null)
       or exists (select from domain_suppression d where right('.' || a.domain, length(d.domain) + 1) = '.' || d.domain)
       as otherwise_suppressed
@@ -98,13 +100,15 @@ export async function readSubscription(on: Session, sendId: string): Promise<Sub
     from_address: string;
     transactional_passes_opt_out: boolean;
     opted_out: boolean;
+    by_themselves: boolean;
     otherwise_suppressed: boolean;
-  }>(READ_SUBSCRIPTION, [sendId]);
+  }>(READ_SUBSCRIPTION, [sendId, OWN_WAYS]);
   if (row === undefined) return null;
   return {
     senderDomain: row.from_address.slice(row.from_address.lastIndexOf('@') + 1),
     transactionalGoesOn: row.transactional_passes_opt_out,
     optedOut: row.opted_out,
+    byThemselves: row.by_themselves,
     otherwiseSuppressed: row.otherwise_suppressed,
     lists: await on.query<ListStanding & Record<string, unknown>>(READ_LISTS, [sendId]),
   };

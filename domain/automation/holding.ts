@@ -16,27 +16,41 @@ export interface HeldBack {
   readonly until: number | null;
 }
 
+/** One of the prospect's marketing emails. */
+export interface CountedEmail {
+  /** When it was sent, in milliseconds of the epoch; what has still to go out counts as of now. */
+  readonly at: number;
+  /** Whether it has still to go out, and may yet be refused or cancelled. */
+  readonly pending: boolean;
+}
+
 const DAY_MS = 24 * 3600_000;
+/** What depends on an email that has still to go out is asked again after this. */
+const PENDING_MS = 15 * 60_000;
 
 /**
  * Whether a marketing email must wait now.
  *
- * @param sentAt times of the prospect's marketing emails, in milliseconds of the epoch
+ * @param emails the prospect's marketing emails
  * @param timeZone the prospect's, where known
  */
 export function heldBack(
   limits: MarketingLimits,
-  sentAt: readonly number[],
+  emails: readonly CountedEmail[],
   timeZone: string | null,
   now: number,
 ): HeldBack | null {
   if (limits.marketingPaused) return { reason: 'marketing_paused', until: null };
   const { frequencyCap: cap, quietHours: quiet } = limits;
   if (cap !== null) {
-    const counted = sentAt.filter((at) => at > now - cap.days * DAY_MS).sort((a, b) => b - a);
-    // Room is made when the oldest of the last N leaves the window.
-    const oldest = counted[cap.emails - 1];
-    if (oldest !== undefined) return { reason: 'frequency_cap', until: oldest + cap.days * DAY_MS };
+    const counted = emails.filter(({ at }) => at > now - cap.days * DAY_MS).sort((a, b) => b.at - a.at);
+    const last = counted.slice(0, cap.emails);
+    if (last.length === cap.emails) {
+      // Room is made when the oldest of the last N leaves the window, or sooner where one of them does not go out after all.
+      const leaves = last.at(-1)!.at + cap.days * DAY_MS;
+      const until = last.some(({ pending }) => pending) ? Math.min(leaves, now + PENDING_MS) : leaves;
+      return { reason: 'frequency_cap', until };
+    }
   }
   if (quiet !== null) {
     const end = endOfHours(timeZone ?? quiet.timeZone, quiet, now);

@@ -28,6 +28,10 @@ export const en = {
     everythingMarketing:
       'You get no more marketing email from us. Messages about your own orders, accounts or requests may still come.',
     lists: 'Lists that you unsubscribed from',
+    confirm: 'Is that what you want?',
+    confirmHint:
+      'It was noted for you, not by you. Confirm it, and it is your own choice, which nobody takes back but you.',
+    confirmButton: 'Yes, send me no more email',
     mistake: 'Was it a mistake?',
     takeBackLink: 'Get email again',
   },

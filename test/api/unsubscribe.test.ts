@@ -797,3 +797,37 @@ describe('the pages', () => {
     await gone.close();
   });
 });
+
+describe('whom somebody else unsubscribed', () => {
+  test('can make it their own word, which nobody takes back but themselves', async () => {
+    const person = await someone();
+    const { sendId } = await account.send(person);
+    await suppress(person.addressId, 'opt_out');
+    const wayOf = async () => {
+      const [row] = await rows(`select way from suppression where address_id = $1 and reason = 'opt_out'`, [
+        person.addressId,
+      ]);
+      return row?.way;
+    };
+    expect(await wayOf()).toBe(ORIGIN.way);
+    const shown = async () => (await fetch(root + link(sendId))).text();
+    const before = await shown();
+    expect(before).toContain(en.unsubscribed.heading);
+    expect(before).toContain(en.unsubscribed.confirmButton);
+
+    const answer = await post(link(sendId), 'everything=yes');
+    expect(answer.status).toBeLessThan(400);
+    expect(await wayOf()).toBe('unsubscribe_link');
+    expect(await flagsOf(person.id)).toMatchObject({ optOut: true });
+    expect(await shown()).not.toContain(en.unsubscribed.confirmButton);
+  });
+
+  test('is not asked twice who said it themselves', async () => {
+    const person = await someone();
+    const { sendId } = await account.send(person);
+    await post(link(sendId), ONE_CLICK);
+    const page = await (await fetch(root + link(sendId))).text();
+    expect(page).toContain(en.unsubscribed.heading);
+    expect(page).not.toContain(en.unsubscribed.confirmButton);
+  });
+});

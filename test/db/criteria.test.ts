@@ -167,6 +167,27 @@ describe('criteria in SQL', () => {
     expect(await history('soft_bounced')).toMatchObject({ filter: [gaveUp], code: [gaveUp] });
   });
 
+  it('takes a fault of ours for nobody’s soft bounce', async () => {
+    const soft: Person = { history: [{ kind: 'soft_bounced', at: ago(1), emailId: EMAILS[0] }] };
+    const sent: Person = { history: [{ kind: 'delivered', at: ago(1), emailId: EMAILS[0] }] };
+    const [theirs, ours, oursForDays] = await placeAll([soft, soft, sent]);
+    await account.db.query(
+      plain(
+        `update attempt set fault_ours = true where send_id in (select id from send where prospect_id = $1)`,
+      ),
+      [ours],
+    );
+    await account.db.query(
+      plain(`update send set outcome = 'exhausted', fault_ours = true where prospect_id = $1`),
+      [oursForDays],
+    );
+    const ids = [theirs!, ours!, oursForDays!];
+    expect(await byEveryWay(read({ history: 'soft_bounced', happened: true }), ids)).toMatchObject({
+      filter: [theirs],
+      code: [theirs],
+    });
+  });
+
   it('looks through dynamic lists, whatever they name themselves', async () => {
     const germans = await dynamicList({ field: 'city', operator: 'equals', value: 'Potsdam' });
     const welcome = await dynamicList({

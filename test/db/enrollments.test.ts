@@ -141,6 +141,30 @@ describe('who comes to match just as it changes is not forgotten', () => {
   });
 });
 
+it('who is changed by a process whose clock is ahead is enrolled by what happened within the last days, and takes the right way', async () => {
+  const { prospect, who } = await somebody();
+  const recently = { field: 'createdAt', operator: 'withinLast', days: 1 };
+  await account.db.query(plain(`update prospect set created_at = $2 where id = $1`), [
+    prospect.id,
+    new Date(Date.now() + 10_000),
+  ]);
+  const id = await newAutomation(account, [rest], {
+    who: { all: [who, recently] },
+    when: { mode: 'continuous' },
+  });
+  await transition(account, id, 'activate');
+  await enrollSettled(id);
+  await enrollChanged(account.db, programs, new Date(), [prospect.id]);
+  expect(await enrollmentsOf(account, id)).toMatchObject([{ prospect_id: prospect.id }]);
+
+  const { id: inside } = await enter(
+    [{ id: 'if', type: 'if', criteria: recently, yes: [rest], no: [{ id: 'out', type: 'leave' }] }],
+    who,
+  );
+  expect(await take(inside)).toEqual({ kind: 'on' });
+  expect(await take(inside)).toMatchObject({ kind: 'wait', reason: 'time' });
+});
+
 describe('who comes to wait just as what it waits for comes to be is woken', () => {
   /**
    * Takes a step whose note waits while the change is made and followed, as far as it does not wait for the step.
@@ -244,6 +268,34 @@ describe('the frequency cap', () => {
     await capped();
     const { id } = await enter(await mail(), who);
     expect(await take(id)).toMatchObject(heldBack);
+  });
+
+  it('counts one whose first attempt was begun and broken off long ago, and which has still to go out', async () => {
+    const { prospect, who } = await somebody();
+    const { sendId } = await account.send(prospect, { now: ago(9) });
+    await account.db.query(plain(`update send set state = 'held', first_attempt_at = $2 where id = $1`), [
+      sendId,
+      ago(8),
+    ]);
+    await capped();
+    const { id } = await enter(await mail(), who);
+    expect(await take(id)).toMatchObject(heldBack);
+  });
+
+  it('makes room soon where what had still to go out does not', async () => {
+    const { prospect, who } = await somebody();
+    const { sendId } = await account.send(prospect);
+    await capped();
+    const { id } = await enter(await mail(), who);
+    const held = await take(id);
+    expect(held).toMatchObject(heldBack);
+    const { until } = held as { until: Date };
+    expect(until.getTime() - Date.now()).toBeLessThanOrEqual(15 * 60_000);
+    await account.db.query(
+      plain(`update send set state = 'final', outcome = 'suppressed', finished_at = now() where id = $1`),
+      [sendId],
+    );
+    expect(await take(id)).toMatchObject({ kind: 'wait', reason: 'first_attempt' });
   });
 
   it('counts one whose outcome is unknown, and none that was refused, cancelled or long ago', async () => {

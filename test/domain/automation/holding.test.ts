@@ -5,7 +5,7 @@ const DAY = 24 * 3600_000;
 /** A Tuesday in November, 13:00 in Berlin. */
 const NOW = Date.parse('2026-11-24T12:00:00Z');
 const FREE: MarketingLimits = { marketingPaused: false, frequencyCap: null, quietHours: null };
-const ago = (...days: number[]) => days.map((each) => NOW - each * DAY);
+const ago = (...days: number[]) => days.map((each) => ({ at: NOW - each * DAY, pending: false }));
 
 it('nothing holds back where nothing is set', () => {
   expect(heldBack(FREE, ago(0, 0, 0), 'Europe/Berlin', NOW)).toBeNull();
@@ -22,9 +22,22 @@ describe('the frequency cap', () => {
     ['in any order', ago(3, 1), until(NOW + 4 * DAY)],
     ['more than the cap: until the last but one of them leaves it', ago(1, 2, 3, 4), until(NOW + 5 * DAY)],
     ['those that have left it do not count', ago(1, 7, 8), null],
-    ['one that is about to leave it counts', [...ago(1), NOW - 7 * DAY + 1], until(NOW + 1)],
+    [
+      'one that is about to leave it counts',
+      [...ago(1), { at: NOW - 7 * DAY + 1, pending: false }],
+      until(NOW + 1),
+    ],
   ])('%s', (_, sentAt, expected) => {
     expect(heldBack(capped, sentAt, null, NOW)).toEqual(expected);
+  });
+
+  it('asks again soon where an email counts that may not go out after all', () => {
+    const pending = { at: NOW, pending: true };
+    const soon = until(NOW + 15 * 60_000);
+    expect(heldBack(capped, [...ago(1), pending], null, NOW)).toEqual(soon);
+    expect(heldBack(capped, [...ago(1, 2), pending], null, NOW)).toEqual(soon);
+    const leaving = [{ at: NOW - 7 * DAY + 60_000, pending: false }, pending];
+    expect(heldBack(capped, leaving, null, NOW)).toEqual(until(NOW + 60_000));
   });
 
   it('has room when it says so', () => {

@@ -5,6 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { plain } from '../../../db/connection.ts';
 import { removeEnrollment } from '../../../db/queries/enrollmentChanges.ts';
+import { enrollmentId as workflowIdOf } from '../../../domain/processes.ts';
+import { enrollmentStanding } from '../../../workflows/enrollment.ts';
 import { ORIGIN } from '../../support/account.ts';
 import { shownSteps, transition } from '../../support/automating.ts';
 import { type AutomationWorld, startAutomationWorld } from '../../support/automationWorld.ts';
@@ -56,6 +58,11 @@ it('is called with a signature, again while the receiver is in trouble, and told
   expect(await shownSteps(world.account, enrollmentId)).toEqual([
     'call: applied (http_204)',
     'mark: applied',
+  ]);
+  const handle = world.client.workflow.getHandle(workflowIdOf(enrollmentId, 1));
+  expect((await handle.query(enrollmentStanding)).steps).toEqual([
+    { id: 'call', state: 'applied', reason: 'http_204' },
+    { id: 'mark', state: 'applied', reason: null },
   ]);
   expect(calls).toHaveLength(3);
   for (const { request, body } of calls) {
