@@ -84,17 +84,24 @@ async function takeAll(
     })) || [];
   const uids = waiting.slice(0, limit);
   if (from.doneMailbox !== null && uids.length > 0) await makeMailbox(client, from.doneMailbox);
+  let taken = 0;
   for (let at = 0; at < uids.length; at += BATCH) {
     const batch = uids.slice(at, at + BATCH);
+    const kept: number[] = [];
     // The next message is read from the connection once this one is kept.
-    for await (const { source, size } of client.fetch(batch, QUERY, { uid: true })) {
+    for await (const { uid, source, size } of client.fetch(batch, QUERY, { uid: true })) {
       signal.throwIfAborted();
-      if (source !== undefined) await store({ content: source, size: octetsOf(source, size) });
       onProgress();
+      // NIL where the server cannot read it itself: it is asked for again the next time, and keeps nobody waiting.
+      if (!source) continue;
+      await store({ content: source, size: octetsOf(source, size) });
+      kept.push(uid);
     }
-    await markDone(client, from.doneMailbox, batch);
+    // What the server left out of its answer was not read, and is not done.
+    if (kept.length > 0) await markDone(client, from.doneMailbox, kept);
+    taken += kept.length;
   }
-  return { taken: uids.length, more: waiting.length > uids.length };
+  return { taken, more: taken > 0 && waiting.length > uids.length };
 }
 
 /** RFC822.SIZE is not what every server says that it is, and is asked only where the message was cut. */

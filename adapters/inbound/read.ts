@@ -41,7 +41,12 @@ async function readMessage(item: InboundItem, addresses: AcceptedAddresses): Pro
   const deliveredTo =
     item.recipients.length > 0 ? item.recipients : (reports[0]?.returnPathTokenCandidates ?? []);
   if (deliveredTo.some((address) => addresses.isUnsubscribeAddress(address))) {
-    return readUnsubscribe(item.content, deliveredTo, addresses);
+    const sends = await sendsOfTokens(item.content, deliveredTo, addresses);
+    if (sends.length > 0) return { findings: [], unsubscribes: sends };
+    // Reports may come to the same mailbox.
+    if (reports.every((report) => kindOf(report) === 'none')) {
+      return events([{ ...NOTHING, rule: 'message to the unsubscribe mailbox without a token of ours' }]);
+    }
   }
   const candidates = [...item.recipients, ...(reports[0]?.returnPathTokenCandidates ?? [])];
   const sendIds = candidates
@@ -50,12 +55,12 @@ async function readMessage(item: InboundItem, addresses: AcceptedAddresses): Pro
   return events(reports.map((report) => findingOf(report, [...new Set(sendIds)].slice(0, 1))));
 }
 
-/** A message to the unsubscribe mailbox: the token stands in its subject or in the address, and is all that counts. */
-async function readUnsubscribe(
+/** Whom a message to the unsubscribe mailbox unsubscribes: by tokens in its subject or in the address, and by nothing else. */
+async function sendsOfTokens(
   content: Uint8Array,
   deliveredTo: readonly string[],
   addresses: AcceptedAddresses,
-): Promise<Understood> {
+): Promise<string[]> {
   const { headers } = await parseMessage(content);
   const subjects = headers.get('subject') ?? [];
   const tokens = [
@@ -66,8 +71,7 @@ async function readUnsubscribe(
     .filter((token) => token !== null)
     .map((token) => addresses.sendOfUnsubscribeToken(token))
     .filter((id) => id !== null);
-  if (sends.length > 0) return { findings: [], unsubscribes: [...new Set(sends)] };
-  return events([{ ...NOTHING, rule: 'message to the unsubscribe mailbox without a token of ours' }]);
+  return [...new Set(sends)];
 }
 
 const NOTHING: Omit<Finding, 'rule'> = {

@@ -101,6 +101,8 @@ function bounced(type: string, diagnostic: string | null): ProviderFinding {
       return stated('hard_bounce', rule, { category: 'user_unknown', diagnostic });
     case 'SpamComplaint':
       return stated('complaint', rule);
+    case 'Unsubscribe':
+      return stated('unsubscribe', rule);
     case 'SoftBounce':
     case 'DnsError':
     case 'Unknown': {

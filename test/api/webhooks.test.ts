@@ -403,6 +403,12 @@ const SAYINGS: readonly [Provider, string, (send: Sent) => ProviderRequest, obje
     (s) => postmarkRequest(postmarkRecord(s, 'Bounce', { Type: 'AutoResponder' })),
     UNCHANGED,
   ],
+  [
+    'postmark',
+    'Bounce of the type Unsubscribe',
+    (s) => postmarkRequest(postmarkRecord(s, 'Bounce', { Type: 'Unsubscribe' })),
+    SAID_NO,
+  ],
   ['postmark', 'Blocked', (s) => postmarkRequest(postmarkRecord(s, 'Bounce', { Type: 'Blocked' })), REJECTED],
   ['postmark', 'SpamComplaint', (s) => postmarkRequest(postmarkRecord(s, 'SpamComplaint')), COMPLAINED],
   [

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { createInterface } from 'node:readline';
 import { ImapFlow } from 'imapflow';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { messageKey } from '../../../adapters/inbound/collect.ts';
@@ -194,4 +197,58 @@ describe('polling a mailbox', () => {
     await expect(poll({ ...mailboxOf('broken'), mailbox: 'Nowhere' }, new Set())).rejects.toThrow();
     await expect(poll({ ...mailboxOf('broken'), port: 1 }, new Set())).rejects.toThrow();
   });
+});
+
+/** A server whose answer to FETCH has one message that it cannot read, and leaves one out. */
+async function startBrokenImap(): Promise<{ port: number; stored: string[]; stop(): void }> {
+  const stored: string[] = [];
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    const say = (line: string) => socket.write(`${line}\r\n`);
+    say('* OK ready');
+    createInterface({ input: socket }).on('line', (line) => {
+      const [tag, command = '', sub = ''] = line.split(' ');
+      const what = (command === 'UID' ? `UID ${sub}` : command).toUpperCase();
+      if (what === 'CAPABILITY') say('* CAPABILITY IMAP4rev1');
+      if (what === 'LIST') say('* LIST () "/" INBOX');
+      if (what === 'SELECT') {
+        say('* FLAGS (\\Seen)');
+        say('* OK [PERMANENTFLAGS (\\Seen \\*)] any');
+        say('* 3 EXISTS');
+        say('* OK [UIDVALIDITY 1] valid');
+      }
+      if (what === 'UID SEARCH') say('* SEARCH 11 12 13');
+      if (what === 'UID FETCH') {
+        const content = 'Subject: third\r\n\r\n';
+        say('* 1 FETCH (UID 11 RFC822.SIZE 20 BODY[]<0> NIL)');
+        say(`* 3 FETCH (UID 13 RFC822.SIZE ${content.length} BODY[]<0> {${content.length}}\r\n${content})`);
+      }
+      if (what === 'UID STORE') stored.push(line.split(' ').slice(3).join(' '));
+      if (what === 'LOGOUT') say('* BYE');
+      say(`${tag} OK done`);
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const stop = () => void server.close();
+  return { port: (server.address() as AddressInfo).port, stored, stop };
+}
+
+it('I7: a message that the server cannot hand over keeps nobody waiting, and is not done', async () => {
+  const broken = await startBrokenImap();
+  const kept: string[] = [];
+  const from = { ...mailboxOf('flags'), port: broken.port };
+  try {
+    const polled = await poll(from, new Set(), {
+      async store({ content }) {
+        kept.push(Buffer.from(content).toString());
+      },
+    });
+    expect(polled).toEqual({ taken: 1, more: false });
+    expect(kept).toEqual(['Subject: third\r\n\r\n']);
+    expect(broken.stored).toHaveLength(1);
+    expect(broken.stored[0]).toMatch(/^13 /);
+  } finally {
+    broken.stop();
+  }
 });

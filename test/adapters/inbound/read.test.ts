@@ -144,6 +144,20 @@ describe('reading what came in', () => {
       recipients: [UNSUBSCRIBE],
     });
     expect(unsubscribes).toEqual([]);
-    expect(findings).toMatchObject([{ kind: 'none' }]);
+    expect(findings).toMatchObject([{ kind: 'hard_bounce', sendIds: [] }]);
+  });
+
+  it('a report counts in a mailbox that takes unsubscribing mail, too', async () => {
+    const messageId = '<one@example.com>';
+    const read = (content: string) =>
+      testReader({ source: 'imap', content: Buffer.from(content), recipients: [] });
+    expect(await read(dsn({ to: UNSUBSCRIBE, messageId }))).toMatchObject({
+      findings: [{ kind: 'hard_bounce', messageIds: [messageId] }],
+      unsubscribes: [],
+    });
+    expect(await read(feedback({ to: UNSUBSCRIBE, messageId }))).toMatchObject({
+      findings: [{ kind: 'complaint', messageIds: [messageId] }],
+      unsubscribes: [],
+    });
   });
 });
