@@ -124,8 +124,13 @@ export function dsn(report: {
 }
 
 /** A feedback report (RFC 5965). */
-export function feedback(report: { to?: string; type?: string; messageId?: string }): string {
-  const { to = ABUSE, type = 'abuse', messageId } = report;
+export function feedback(report: {
+  to?: string;
+  type?: string;
+  messageId?: string;
+  mailFrom?: string;
+}): string {
+  const { to = ABUSE, type = 'abuse', messageId, mailFrom } = report;
   return [
     'From: feedback@mailbox.example.net',
     `To: ${to}`,
@@ -144,6 +149,7 @@ export function feedback(report: { to?: string; type?: string; messageId?: strin
     `Feedback-Type: ${type}`,
     'User-Agent: Example/1.0',
     'Version: 1',
+    ...(mailFrom === undefined ? [] : [`Original-Mail-From: <${mailFrom}>`]),
     '',
     '--=b',
     'Content-Type: message/rfc822',

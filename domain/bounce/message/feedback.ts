@@ -33,6 +33,12 @@ export function readFeedback(message: Message, notice: Notice): RecipientReport[
   return reports(named.length > 0 ? named : fromOriginal(notice), feedbackType, 'feedback report', fields);
 }
 
+/** Envelope senders of the message that a feedback report is about (RFC 5965 section 3.2); none where it is none. */
+export function originalMailFrom(message: Message, notice: Notice): string[] {
+  const named = reportFields(message, notice)?.get('original-mail-from') ?? [];
+  return named.map((value) => addressInField(value)).filter((address) => address !== null);
+}
+
 function reportFields(message: Message, notice: Notice): Fields | null {
   for (const { type, octets } of message.parts) {
     if (type === 'message/rfc822') continue;

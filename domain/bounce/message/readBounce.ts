@@ -8,7 +8,7 @@ import {
   readSuccess,
 } from './automatic.ts';
 import { readDeliveryStatus } from './deliveryStatus.ts';
-import { readFeedback } from './feedback.ts';
+import { originalMailFrom, readFeedback } from './feedback.ts';
 import type { Fields } from './fields.ts';
 import { deliveredTo, type Message, parseMessage } from './mime.ts';
 import { type Notice, noticeOf, originalMessageId } from './notice.ts';
@@ -98,7 +98,7 @@ async function understand(raw: Uint8Array, mostRecipients: number): Promise<Unde
     recipients: recipients ?? lastResort(message),
     message,
     original: notice.original,
-    returnPaths: [],
+    returnPaths: own?.[0]?.source === 'feedback' ? originalMailFrom(message, notice) : [],
   };
 }
 

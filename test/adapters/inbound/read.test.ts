@@ -127,6 +127,15 @@ describe('reading what came in', () => {
     }
   });
 
+  it('a complaint is known by the signed return path that its report names, where nothing else is left', async () => {
+    const content = Buffer.from(feedback({ mailFrom: testReturnPath.of(SEND) }));
+    const { findings } = await testReader({ source: 'imap', content, recipients: [] });
+    expect(findings).toMatchObject([{ kind: 'complaint', sendIds: [SEND], messageIds: [] }]);
+    const forged = Buffer.from(feedback({ mailFrom: testReturnPath.of(SEND).replace(/.@/, '_@') }));
+    const read = await testReader({ source: 'imap', content: forged, recipients: [] });
+    expect(read.findings).toMatchObject([{ kind: 'complaint', sendIds: [] }]);
+  });
+
   it('a header that was smuggled into the returned message proves nothing', async () => {
     const forged = dsn({ recipient: `ada@example.net\r\nX-Note: ${testReturnPath.of(SEND)}` });
     const { findings } = await testReader({
