@@ -26,7 +26,7 @@ const EXAMPLE = {
 /** Read in by `parseDefinition`, which tells each fault by its place. */
 const definition = z.record(z.string(), z.unknown()).openapi('AutomationDefinition', {
   type: 'object',
-  description: `**who**: filter criteria. **steps**, each with an \`id\` of its own (it tells the step in every version) and a \`type\` (${STEP_TYPES.join(', ')}): sendEmail (\`emailId\`, \`listId\`), wait (\`seconds\`; or \`until\`: \`{date, time}\`; or \`weekdays\` and \`time\`; on the prospect's clock), setField (\`field\`, \`value\`), addToList and removeFromList (\`listId\`), if (\`criteria\`, \`yes\`, \`no\`: lists of steps), webhook (\`url\`), leave. **when**: \`mode\` (${AUTOMATION_MODES.join(', ')}), \`timeZone\`, and optionally \`startAt\` \`{date, time}\`, \`runDays\`, \`runHours\` \`{from, to}\`.`,
+  description: `**who**: filter criteria. **steps**, each with an \`id\` of its own (it tells the step in every version) and a \`type\` (${STEP_TYPES.join(', ')}): sendEmail (\`emailId\`, \`listId\`), wait (\`seconds\`; or \`until\`: \`{date, time}\`; or \`weekdays\` and \`time\`; on the prospect's clock), setField (\`field\`, \`value\`; \`emailOptOut\` to \`false\` never takes back what the prospect said by link, one-click, mail or complaint), addToList and removeFromList (\`listId\`), if (\`criteria\`, \`yes\`, \`no\`: lists of steps), webhook (\`url\`), leave. **when**: \`mode\` (${AUTOMATION_MODES.join(', ')}), \`timeZone\`, and optionally \`startAt\` \`{date, time}\`, \`runDays\`, \`runHours\` \`{from, to}\`.`,
   example: EXAMPLE,
 });
 

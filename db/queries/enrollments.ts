@@ -11,7 +11,13 @@ import { isTimeZone } from '../../domain/automation/localTime.ts';
 import { type Decision, nextStep, type Program } from '../../domain/automation/program.ts';
 import { endOfWait, nextRunTime } from '../../domain/automation/waiting.ts';
 import type { AutomationState, EnrollmentState, StepState } from '../../domain/automation/words.ts';
-import type { EmailKind, Origin, SendOutcome, SendState } from '../../domain/words.ts';
+import {
+  type EmailKind,
+  type Origin,
+  OWN_WAYS,
+  type SendOutcome,
+  type SendState,
+} from '../../domain/words.ts';
 import { type Database, plain, prepared, type Session, type Transaction } from '../connection.ts';
 import type { AddressHasher } from './addresses.ts';
 import type { Programs } from './automations.ts';
@@ -242,6 +248,9 @@ class Taking {
   }
 
   async #setField(step: Step, field: string, value: FieldValue): Promise<Advance> {
+    // What is done to everybody who matches never takes back what one of them has said (decision 0010).
+    if (field === 'emailOptOut' && value === false && (await this.#saidNo()))
+      return this.#skip(step, 'own_opt_out');
     const patch = isFlag(field) ? { [field]: value as boolean } : asFields(field, value);
     const updated = await updateProspect(
       this.#tx,
@@ -254,6 +263,11 @@ class Taking {
     );
     // The field may have been taken away since the version was made.
     return updated.kind === 'updated' ? this.#apply(step, null) : this.#skip(step, 'invalid_value');
+  }
+
+  /** Whether the opt-out is the person's own. Unsubscribing takes the prospect's lock, too, so that this stays so. */
+  async #saidNo(): Promise<boolean> {
+    return (await this.#tx.query(OWN_OPT_OUT, [this.#row.prospect_id, OWN_WAYS])).length > 0;
   }
 
   async #sendOf(step: Step): Promise<SendRow | null> {
@@ -385,6 +399,9 @@ class Taking {
 const SUSPEND_STEPS = plain(
   `update enrollment_step set state = 'suspended', at = $2 where enrollment_id = $1 and state = 'waiting'`,
 );
+const OWN_OPT_OUT = plain(`
+  select 1 from prospect p join suppression s on s.address_id = p.address_id
+  where p.id = $1 and s.reason = 'opt_out' and s.list_id is null and s.way = any($2::text[])`);
 const EMAIL_KIND = prepared('email_kind', 'select kind from email where id = $1 and archived_at is null');
 
 interface SendRow extends Record<string, unknown> {

@@ -1,9 +1,17 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { plain } from '../../../db/connection.ts';
+import { setFlags } from '../../../db/queries/flags.ts';
+import { unsubscribeInOneStep } from '../../../db/queries/unsubscribe.ts';
 import { enrollmentId as workflowIdOf } from '../../../domain/processes.ts';
 import { enrollmentStanding } from '../../../workflows/enrollment.ts';
+import { ORIGIN } from '../../support/account.ts';
 import { shownSteps } from '../../support/automating.ts';
-import { type AutomationWorld, startAutomationWorld } from '../../support/automationWorld.ts';
+import {
+  type AutomationWorld,
+  DAY,
+  type Somebody,
+  startAutomationWorld,
+} from '../../support/automationWorld.ts';
 
 let world: AutomationWorld;
 beforeAll(async () => {
@@ -39,6 +47,42 @@ it('sets fields, and flags like a person does', async () => {
     { ...automation, subject: 'bounced', after: true },
     { ...automation, subject: 'bounced', after: false },
   ]);
+});
+
+it('Email Opt Out = No takes back what a law said, and not what the prospect said meanwhile', async () => {
+  const { account } = world;
+  const [lawful, own] = [await world.somebody(), await world.somebody()];
+  const enter = async ({ prospect, who }: Somebody) => {
+    const at = await world.now();
+    await account.db.transaction((tx) => setFlags(tx, ORIGIN, at, prospect.id, { emailOptOut: true }));
+    const { enrollmentId } = await world.enter(
+      [
+        { id: 'wait', type: 'wait', seconds: 30 * DAY },
+        { id: 'set', type: 'setField', field: 'emailOptOut', value: false },
+        { id: 'mail', type: 'sendEmail', emailId: await account.email() },
+      ],
+      { who },
+    );
+    await world.shows(enrollmentId, 'wait: waiting (time)');
+    return enrollmentId;
+  };
+  const [first, second] = [await enter(lawful), await enter(own)];
+  const { sendId } = await account.send(own.prospect);
+  const at = await world.now();
+  await account.db.transaction((tx) => unsubscribeInOneStep(tx, { way: 'one_click' }, at, sendId));
+  expect(await world.result(first)).toEqual({ state: 'done' });
+  expect(await shownSteps(account, first)).toEqual([
+    'wait: applied',
+    'set: applied',
+    'mail: applied (delivered)',
+  ]);
+  expect(await world.result(second)).toEqual({ state: 'done' });
+  expect(await shownSteps(account, second)).toEqual([
+    'wait: applied',
+    'set: skipped (own_opt_out)',
+    'mail: skipped (prospect:opt_out address:opt_out)',
+  ]);
+  expect(world.sending.mail.tries.get(own.address)).toBeUndefined();
 });
 
 it('adds to a list and removes from it; where the list is gone or dynamic it is Skipped', async () => {
