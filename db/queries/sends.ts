@@ -330,15 +330,14 @@ export async function cancelSendsOfEnrollment(
   );
 }
 
-/** With an attempt where that was broken off or came to nothing before the enrollment was told. */
+/** Not what somebody cancelled for another reason: that was meant. */
 const NEVER_SENT_OF_STEP = plain(`
   select id, recipient_domain from send
-  where enrollment_id = $1 and step_id = $2 and outcome = 'cancelled'
-    and (attempt_count = 0 or outcome_reason = '${ENROLLMENT_REMOVED}')`);
+  where enrollment_id = $1 and step_id = $2 and outcome = 'cancelled' and outcome_reason = '${ENROLLMENT_REMOVED}'`);
 
 /**
- * Sends what a step's send would have been, had it not been cancelled before it was sent. The caller holds the
- * lock of the enrollment's prospect.
+ * Sends what a step's send would have been, had its enrollment not been taken out. The caller holds the lock of the
+ * enrollment's prospect.
  */
 export async function reviveSendOfStep(
   tx: Transaction,

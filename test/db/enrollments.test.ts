@@ -14,6 +14,7 @@ import { advance } from '../../db/queries/enrollments.ts';
 import { type GateRequest, gate } from '../../db/queries/gate.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
 import { deleteProspect } from '../../db/queries/prospects.ts';
+import { cancelSend } from '../../db/queries/sends.ts';
 import { changeSettings, type Settings } from '../../db/queries/settings.ts';
 import { createTestAccount, ORIGIN, type TestAccount, type TestProspect } from '../support/account.ts';
 import {
@@ -85,9 +86,9 @@ async function enrollSettled(id: string, run = 1) {
 }
 
 /** Takes the next step. */
-async function take(enrollmentId: string, now = new Date()) {
+async function take(enrollmentId: string, now = new Date(), run = 1) {
   const parts = { db: account.db, hasher: account.hasher, programs, messageIdDomain: 'heed.test' };
-  return (await advance(parts, now, enrollmentId, 1)).next;
+  return (await advance(parts, now, enrollmentId, run)).next;
 }
 
 async function enter(steps: readonly object[], who: object): Promise<{ id: string; automationId: string }> {
@@ -436,6 +437,32 @@ it('a step that is left by a move is Skipped where its email never went out, and
   );
   await moveEnrollments(account.db, programs, new Date(), on.automationId, 2, NO_ID, 10);
   expect(await shownSteps(account, on.id)).toEqual(['mail: applied (moved)']);
+});
+
+it('an email that a person cancelled stays cancelled, though its prospect is taken out and put back', async () => {
+  const { who } = await somebody();
+  const { id, automationId } = await enter(
+    [{ id: 'mail', type: 'sendEmail', emailId: await account.email() }],
+    who,
+  );
+  expect(await take(id)).toMatchObject({ reason: 'first_attempt' });
+  await transition(account, automationId, 'pause');
+  const sendOf = async () => {
+    const [send] = await account.db.query<{ id: string; outcome: string | null; run: number }>(
+      plain('select id, outcome, run from send where enrollment_id = $1'),
+      [id],
+    );
+    return send!;
+  };
+  const { id: sendId } = await sendOf();
+  await account.db.transaction((tx) => cancelSend(tx, ORIGIN, new Date(), sendId));
+  expect(await take(id)).toMatchObject({ reason: 'automation_paused' });
+  await account.db.transaction((tx) => removeEnrollment(tx, ORIGIN, new Date(), id));
+  await transition(account, automationId, 'resume');
+  await account.db.transaction((tx) => putEnrollmentBack(tx, ORIGIN, new Date(), id));
+  await take(id, new Date(), 2);
+  expect(await sendOf()).toMatchObject({ outcome: 'cancelled', run: 1 });
+  expect(await shownSteps(account, id)).toEqual(['mail: skipped (cancelled)']);
 });
 
 it('who is put back gets the email whose only attempt was broken off before anything was sent', async () => {
