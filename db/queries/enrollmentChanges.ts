@@ -6,7 +6,7 @@ import { addAuditEntries } from './audit.ts';
 import type { Programs } from './automations.ts';
 import { lockProspects } from './locks.ts';
 import { addToOutbox, enrollmentAggregate, type OutboxMessage } from './outbox.ts';
-import { cancelSendsOfEnrollment, reviveSendOfStep } from './sends.ts';
+import { cancelSendsOfEnrollment } from './sends.ts';
 
 interface Standing extends Record<string, unknown> {
   id: string;
@@ -78,7 +78,7 @@ export async function removeEnrollment(
   return 'done';
 }
 
-/** Puts back who was taken out: what was not applied is carried out from where the prospect stood. */
+/** Puts back who was taken out: what was not applied is carried out from where the prospect stood, by what holds then. */
 export async function putEnrollmentBack(
   tx: Transaction,
   origin: Origin,
@@ -89,7 +89,6 @@ export async function putEnrollmentBack(
   if (row === null) return 'not_found';
   if (row.state !== 'removed') return 'wrong_state';
   if (row.automation_state === 'stopped') return 'automation_stopped';
-  if (row.position !== null) await reviveSendOfStep(tx, now, id, row.position);
   await startNextEnrollmentRun(tx, now, id);
   await addAuditEntries(tx, origin, now, [
     { action: 'enrollment.put_back', prospectId: row.prospect_id, subject: id },

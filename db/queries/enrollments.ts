@@ -25,7 +25,7 @@ import { matchingByNow } from './criteria.ts';
 import { addListMembers, existingLists, removeListMembers } from './lists.ts';
 import { lockProspects, Restart } from './locks.ts';
 import { updateProspect } from './prospects.ts';
-import { cancelSendsOfEnrollment, createSend } from './sends.ts';
+import { cancelSendsOfEnrollment, createSend, ENROLLMENT_REMOVED, makeSendAnew } from './sends.ts';
 import { holdSettings, readSettings, type Settings } from './settings.ts';
 
 /** A step as its note now says: ids and codes, nothing personal. */
@@ -203,12 +203,14 @@ class Taking {
     if (step.type === 'leave') return this.#apply(step, null);
     // What is on its way already goes on whatever the hour.
     const sent = step.type === 'sendEmail' ? await this.#sendOf(step) : null;
-    if (step.type === 'sendEmail' && sent !== null) return this.#afterSend(step, sent);
+    // The prospect was taken out before the email was sent, and was put back: it is sent like any other.
+    const anew = sent?.outcome === 'cancelled' && sent.outcome_reason === ENROLLMENT_REMOVED ? sent.id : null;
+    if (step.type === 'sendEmail' && sent !== null && anew === null) return this.#afterSend(step, sent);
     const opening = nextRunTime(this.#definition.when, this.#now.getTime());
     if (opening > this.#now.getTime()) return this.#holdBack(step, 'run_hours', opening);
     switch (step.type) {
       case 'sendEmail':
-        return this.#send(step);
+        return this.#send(step, anew);
       case 'setField':
         return this.#setField(step, step.field, step.value);
       case 'addToList': {
@@ -294,7 +296,8 @@ class Taking {
     return { kind: 'wait', until: null, reason: 'first_attempt' };
   }
 
-  async #send(step: Step & { type: 'sendEmail' }): Promise<Advance> {
+  /** @param anew the send that is made anew */
+  async #send(step: Step & { type: 'sendEmail' }, anew: string | null): Promise<Advance> {
     const { prospect_id: prospectId, automation_id: automationId } = this.#row;
     const [email] = await this.#tx.query<{ kind: EmailKind }>(EMAIL_KIND, [step.emailId]);
     if (email === undefined) return this.#skip(step, 'no_email');
@@ -305,19 +308,18 @@ class Taking {
       const held = await this.#heldBack(prospectId);
       if (held !== null) return this.#holdBack(step, held.reason, held.until);
     }
-    const created = await createSend(
-      this.#tx,
-      this.#parts.hasher,
-      this.#now,
-      {
-        emailId: step.emailId,
-        prospectId,
-        listId: step.listId ?? null,
-        step: { enrollmentId: this.#row.id, stepId: step.id },
-      },
-      this.#parts.messageIdDomain,
-    );
-    if (created.kind !== 'created') return this.#skip(step, created.kind);
+    const request = { emailId: step.emailId, prospectId, listId: step.listId ?? null };
+    const made =
+      anew === null
+        ? await createSend(
+            this.#tx,
+            this.#parts.hasher,
+            this.#now,
+            { ...request, step: { enrollmentId: this.#row.id, stepId: step.id } },
+            this.#parts.messageIdDomain,
+          )
+        : await makeSendAnew(this.#tx, this.#now, anew, request);
+    if (made.kind !== 'created') return this.#skip(step, made.kind);
     await this.#note(step.id, 'waiting', 'first_attempt', null);
     return { kind: 'wait', until: null, reason: 'first_attempt' };
   }
@@ -405,6 +407,7 @@ const OWN_OPT_OUT = plain(`
 const EMAIL_KIND = prepared('email_kind', 'select kind from email where id = $1 and archived_at is null');
 
 interface SendRow extends Record<string, unknown> {
+  id: string;
   state: SendState;
   outcome: SendOutcome | null;
   outcome_reason: string | null;
@@ -412,7 +415,7 @@ interface SendRow extends Record<string, unknown> {
 
 const SEND_OF_STEP = prepared(
   'send_of_step',
-  'select state, outcome, outcome_reason from send where enrollment_id = $1 and step_id = $2',
+  'select id, state, outcome, outcome_reason from send where enrollment_id = $1 and step_id = $2',
 );
 const SENT_BEFORE = prepared(
   'sent_before',

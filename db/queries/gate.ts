@@ -10,7 +10,7 @@ import { readSendFacts, type SendFacts } from './facts.ts';
 import { lockToAttempt } from './locks.ts';
 import { holdSend } from './sends.ts';
 
-/** Which send asks, and what never changes about it. */
+/** Which send asks, and what does not change about it in one run. */
 export interface GateRequest {
   readonly sendId: string;
   readonly run: number;

@@ -67,15 +67,12 @@ export async function createSend(
   }
   // Held until the commit: a change of the address waits and then finds this send, to cancel it (I4).
   await lockProspects(tx, [request.prospectId]);
-  const [[email], [prospect], [schedule], lists] = await Promise.all([
-    tx.query<{ kind: EmailKind; version: number }>(EMAIL, [request.emailId]),
-    tx.query<{ address_id: string; email: string; domain: string }>(PROSPECT, [request.prospectId]),
+  const [found, [schedule]] = await Promise.all([
+    readMakings(tx, request),
     tx.query<{ schedule_seconds: number[] }>(SCHEDULE),
-    tx.query(LIST, [request.listId ?? null]),
   ]);
-  if (email === undefined) return { kind: 'no_email' };
-  if (prospect === undefined) return { kind: 'no_prospect' };
-  if (request.listId && lists.length === 0) return { kind: 'no_list' };
+  if (found.kind !== 'found') return found;
+  const { email, prospect } = found;
   const to = request.testTo;
   const id = uuidv7();
   const recipientDomain = to?.domain ?? prospect.domain;
@@ -104,6 +101,29 @@ export async function createSend(
     { aggregate: sendAggregate(id), message: { type: 'startSend', sendId: id, run: 1, recipientDomain } },
   ]);
   return { kind: 'created', sendId: id };
+}
+
+/** What a send is made of, as of now. */
+async function readMakings(
+  tx: Transaction,
+  request: Pick<SendRequest, 'emailId' | 'prospectId' | 'listId'>,
+): Promise<
+  | {
+      kind: 'found';
+      email: { kind: EmailKind; version: number };
+      prospect: { address_id: string; email: string; domain: string };
+    }
+  | { kind: 'no_email' | 'no_prospect' | 'no_list' }
+> {
+  const [[email], [prospect], lists] = await Promise.all([
+    tx.query<{ kind: EmailKind; version: number }>(EMAIL, [request.emailId]),
+    tx.query<{ address_id: string; email: string; domain: string }>(PROSPECT, [request.prospectId]),
+    tx.query(LIST, [request.listId ?? null]),
+  ]);
+  if (email === undefined) return { kind: 'no_email' };
+  if (prospect === undefined) return { kind: 'no_prospect' };
+  if (request.listId && lists.length === 0) return { kind: 'no_list' };
+  return { kind: 'found', email, prospect };
 }
 
 async function findByKey(
@@ -310,7 +330,7 @@ export async function cancelSends(
 }
 
 /** Why a send was cancelled whose enrollment was taken out or ended. */
-const ENROLLMENT_REMOVED = 'enrollment_removed';
+export const ENROLLMENT_REMOVED = 'enrollment_removed';
 const UNFINISHED_OF_ENROLLMENT = plain(`select id from send where enrollment_id = $1 and state <> 'final'`);
 
 /** Cancels all that is unfinished of an enrollment, whose prospect's lock the caller holds. */
@@ -330,29 +350,41 @@ export async function cancelSendsOfEnrollment(
   );
 }
 
-/** Not what somebody cancelled for another reason: that was meant. */
-const NEVER_SENT_OF_STEP = plain(`
-  select id, recipient_domain from send
-  where enrollment_id = $1 and step_id = $2 and outcome = 'cancelled' and outcome_reason = '${ENROLLMENT_REMOVED}'`);
+/** First attempted when it goes out: whatever came before was broken off or came to nothing. */
+const MAKE_ANEW = plain(`
+  update send set email_id = $2, email_version = $3, kind = $4, prospect_id = $5, address_id = $6, recipient = $7,
+    recipient_domain = $8, list_id = $9, first_attempt_at = null
+  where id = $1`);
 
 /**
- * Sends what a step's send would have been, had its enrollment not been taken out. The caller holds the lock of the
- * enrollment's prospect.
+ * Makes the send of a step anew that was cancelled with {@link ENROLLMENT_REMOVED}: the same send (I2), of the email and
+ * list that the step names now, to the address that the prospect has now: nothing of it ever went to the one before (I4).
+ * The caller holds the prospect's lock.
  */
-export async function reviveSendOfStep(
+export async function makeSendAnew(
   tx: Transaction,
   now: Date,
-  enrollmentId: string,
-  stepId: string,
-): Promise<void> {
-  const [send] = await tx.query<{ id: string; recipient_domain: string }>(NEVER_SENT_OF_STEP, [
-    enrollmentId,
-    stepId,
+  sendId: string,
+  request: Pick<SendRequest, 'emailId' | 'prospectId' | 'listId'>,
+): Promise<CreatedSend> {
+  const found = await readMakings(tx, request);
+  if (found.kind !== 'found') return found;
+  const { email, prospect } = found;
+  await lockSends(tx, [sendId]);
+  await tx.query(MAKE_ANEW, [
+    sendId,
+    request.emailId,
+    email.version,
+    email.kind,
+    request.prospectId,
+    prospect.address_id,
+    prospect.email,
+    prospect.domain,
+    request.listId ?? null,
   ]);
-  if (send === undefined) return;
-  await lockSends(tx, [send.id]);
-  await tx.query(SEND_AGAIN, [send.id]);
-  await startNextRun(tx, now, { id: send.id, recipientDomain: send.recipient_domain });
+  await tx.query(SEND_AGAIN, [sendId]);
+  await startNextRun(tx, now, { id: sendId, recipientDomain: prospect.domain });
+  return { kind: 'created', sendId };
 }
 
 async function cancelLocked(

@@ -13,10 +13,16 @@ import {
 import { advance } from '../../db/queries/enrollments.ts';
 import { type GateRequest, gate } from '../../db/queries/gate.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
-import { deleteProspect } from '../../db/queries/prospects.ts';
+import { deleteProspect, updateProspect } from '../../db/queries/prospects.ts';
 import { cancelSend } from '../../db/queries/sends.ts';
 import { changeSettings, type Settings } from '../../db/queries/settings.ts';
-import { createTestAccount, ORIGIN, type TestAccount, type TestProspect } from '../support/account.ts';
+import {
+  createTestAccount,
+  ORIGIN,
+  parsed,
+  type TestAccount,
+  type TestProspect,
+} from '../support/account.ts';
 import {
   addressBegins,
   definitionOf,
@@ -98,6 +104,19 @@ async function enter(steps: readonly object[], who: object): Promise<{ id: strin
   const [entered] = await enrollmentsOf(account, automationId);
   return { id: entered!.id, automationId };
 }
+
+/** The one send that its steps have made. */
+async function sendOf(enrollmentId: string) {
+  const [send, ...others] = await account.db.query<Record<string, unknown> & { id: string; run: number }>(
+    plain('select * from send where enrollment_id = $1'),
+    [enrollmentId],
+  );
+  expect(others).toEqual([]);
+  return send!;
+}
+
+const takeOut = (id: string) => account.db.transaction((tx) => removeEnrollment(tx, ORIGIN, new Date(), id));
+const putBack = (id: string) => account.db.transaction((tx) => putEnrollmentBack(tx, ORIGIN, new Date(), id));
 
 const rest = { id: 'rest', type: 'wait', seconds: 3600 };
 
@@ -320,6 +339,18 @@ describe('the frequency cap', () => {
     expect(await take(second.id)).toMatchObject({ kind: 'wait', reason: 'first_attempt' });
   });
 
+  it('holds back the email of somebody who is put back, too', async () => {
+    const { prospect, who } = await somebody();
+    const { id } = await enter(await mail(), who);
+    expect(await take(id)).toMatchObject({ reason: 'first_attempt' });
+    await takeOut(id);
+    await delivered(prospect, ago(1));
+    await capped();
+    await putBack(id);
+    expect(await take(id, new Date(), 2)).toMatchObject(heldBack);
+    expect(await sendOf(id)).toMatchObject({ outcome: 'cancelled', run: 1 });
+  });
+
   it('counts what a person got before being merged, also over two merges', async () => {
     const [winner, between, loser] = [await somebody(), await somebody(), await somebody()];
     await delivered(loser.prospect, ago(1));
@@ -421,7 +452,7 @@ it('a step that is left by a move is Skipped where its email never went out, and
     expect(added).toBe(version);
     await moveEnrollments(account.db, programs, new Date(), automationId, version, NO_ID, 10);
   };
-  await account.db.transaction((tx) => removeEnrollment(tx, ORIGIN, new Date(), id));
+  await takeOut(id);
   await move(2);
   expect(await shownSteps(account, id)).toEqual(['mail: skipped (moved)']);
 
@@ -447,21 +478,14 @@ it('an email that a person cancelled stays cancelled, though its prospect is tak
   );
   expect(await take(id)).toMatchObject({ reason: 'first_attempt' });
   await transition(account, automationId, 'pause');
-  const sendOf = async () => {
-    const [send] = await account.db.query<{ id: string; outcome: string | null; run: number }>(
-      plain('select id, outcome, run from send where enrollment_id = $1'),
-      [id],
-    );
-    return send!;
-  };
-  const { id: sendId } = await sendOf();
+  const { id: sendId } = await sendOf(id);
   await account.db.transaction((tx) => cancelSend(tx, ORIGIN, new Date(), sendId));
   expect(await take(id)).toMatchObject({ reason: 'automation_paused' });
-  await account.db.transaction((tx) => removeEnrollment(tx, ORIGIN, new Date(), id));
+  await takeOut(id);
   await transition(account, automationId, 'resume');
-  await account.db.transaction((tx) => putEnrollmentBack(tx, ORIGIN, new Date(), id));
+  await putBack(id);
   await take(id, new Date(), 2);
-  expect(await sendOf()).toMatchObject({ outcome: 'cancelled', run: 1 });
+  expect(await sendOf(id)).toMatchObject({ outcome: 'cancelled', run: 1 });
   expect(await shownSteps(account, id)).toEqual(['mail: skipped (cancelled)']);
 });
 
@@ -469,15 +493,8 @@ it('who is put back gets the email whose only attempt was broken off before anyt
   const { prospect, who } = await somebody();
   const { id } = await enter([{ id: 'mail', type: 'sendEmail', emailId: await account.email() }], who);
   expect(await take(id)).toMatchObject({ reason: 'first_attempt' });
-  const sendOf = async () => {
-    const [send] = await account.db.query<{ id: string; state: string; run: number }>(
-      plain('select id, state, run, attempt_count from send where enrollment_id = $1'),
-      [id],
-    );
-    return send!;
-  };
   const asked: GateRequest = {
-    sendId: (await sendOf()).id,
+    sendId: (await sendOf(id)).id,
     run: 1,
     prospectId: prospect.id,
     addressId: prospect.addressId,
@@ -491,10 +508,87 @@ it('who is put back gets the email whose only attempt was broken off before anyt
   await paused(true);
   expect(await gate(account.db, asked)).toMatchObject({ kind: 'held' });
   await paused(false);
-  await account.db.transaction((tx) => removeEnrollment(tx, ORIGIN, new Date(), id));
-  expect(await sendOf()).toMatchObject({ state: 'final' });
-  await account.db.transaction((tx) => putEnrollmentBack(tx, ORIGIN, new Date(), id));
-  expect(await sendOf()).toMatchObject({ state: 'queued', run: 2, attempt_count: 1 });
+  await takeOut(id);
+  expect(await sendOf(id)).toMatchObject({ state: 'final' });
+  await putBack(id);
+  expect(await take(id, new Date(), 2)).toMatchObject({ reason: 'first_attempt' });
+  expect(await sendOf(id)).toMatchObject({
+    state: 'queued',
+    run: 2,
+    attempt_count: 1,
+    first_attempt_at: null,
+  });
+});
+
+it('who is put back while the automation is paused gets the email once it is resumed', async () => {
+  const { who } = await somebody();
+  const { id, automationId } = await enter(
+    [{ id: 'mail', type: 'sendEmail', emailId: await account.email() }],
+    who,
+  );
+  await take(id);
+  await takeOut(id);
+  await transition(account, automationId, 'pause');
+  await putBack(id);
+  expect(await take(id, new Date(), 2)).toMatchObject({ reason: 'automation_paused' });
+  const { id: sendId } = await sendOf(id);
+  const starts = async () =>
+    account.db.query(
+      plain(`select message->'run' as run from outbox
+             where message->>'type' = 'startSend' and message->>'sendId' = $1 and message->>'run' <> '1'`),
+      [sendId],
+    );
+  expect(await starts()).toEqual([]);
+  await transition(account, automationId, 'resume');
+  expect(await take(id, new Date(), 2)).toMatchObject({ reason: 'first_attempt' });
+  expect(await starts()).toEqual([{ run: 2 }]);
+});
+
+it('who is put back in another version and has another address gets its email there, once', async () => {
+  const { who, prospect } = await somebody();
+  const { id, automationId } = await enter(
+    [{ id: 'mail', type: 'sendEmail', emailId: await account.email() }],
+    who,
+  );
+  await take(id);
+  const before = await sendOf(id);
+  await takeOut(id);
+  const [emailId, listId] = [await account.email('transactional'), await account.list()];
+  const definition = await definitionOf(account, [{ id: 'mail', type: 'sendEmail', emailId, listId }], {
+    who,
+  });
+  await account.db.transaction((tx) =>
+    addAutomationVersion(tx, ORIGIN, new Date(), automationId, definition, true),
+  );
+  await moveEnrollments(account.db, programs, new Date(), automationId, 2, NO_ID, 10);
+  const address = parsed(`moved${counter}@example.org`);
+  await account.db.transaction((tx) =>
+    updateProspect(tx, account.hasher, ORIGIN, new Date(), prospect.id, null, { address }),
+  );
+  await putBack(id);
+  expect(await take(id, new Date(), 2)).toMatchObject({ reason: 'first_attempt' });
+  const send = await sendOf(id);
+  expect(send).toMatchObject({
+    id: before.id,
+    message_id: before.message_id,
+    email_id: emailId,
+    kind: 'transactional',
+    list_id: listId,
+    recipient: address.given,
+    recipient_domain: 'example.org',
+    state: 'queued',
+    run: 2,
+  });
+  const asked = {
+    sendId: send.id,
+    run: 2,
+    prospectId: prospect.id,
+    addressId: send.address_id as string,
+    recipientDomain: 'example.org',
+    trigger: 'schedule' as const,
+    now: new Date(),
+  };
+  expect(await gate(account.db, asked)).toMatchObject({ kind: 'open' });
 });
 
 it('a time zone that is none, or no more, is taken for none', async () => {
