@@ -6,7 +6,7 @@ import { addAuditEntries } from './audit.ts';
 import type { Programs } from './automations.ts';
 import { lockProspects } from './locks.ts';
 import { addToOutbox, enrollmentAggregate, type OutboxMessage } from './outbox.ts';
-import { cancelSendsOfEnrollment } from './sends.ts';
+import { cancelSendsOfEnrollment, letSendOfStepGoOn } from './sends.ts';
 
 interface Standing extends Record<string, unknown> {
   id: string;
@@ -89,6 +89,7 @@ export async function putEnrollmentBack(
   if (row === null) return 'not_found';
   if (row.state !== 'removed') return 'wrong_state';
   if (row.automation_state === 'stopped') return 'automation_stopped';
+  if (row.position !== null) await letSendOfStepGoOn(tx, id, row.position);
   await startNextEnrollmentRun(tx, now, id);
   await addAuditEntries(tx, origin, now, [
     { action: 'enrollment.put_back', prospectId: row.prospect_id, subject: id },

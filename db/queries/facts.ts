@@ -22,7 +22,8 @@ export interface SendFacts {
   readonly scheduleSeconds: readonly number[];
   readonly scheduleStartedAt: Date | null;
   readonly nextAttemptAt: Date | null;
-  readonly cancelRequestedAt: Date | null;
+  /** Why it is to be cancelled, in codes, where that was asked for while an attempt was in the air. */
+  readonly cancelBecause: string | null;
   /** Whether the prospect still exists and has this address; a test send goes to nobody's prospect. */
   readonly recipientCurrent: boolean;
   /** Whether it is a marketing email and the account's kill switch holds these. */
@@ -94,6 +95,12 @@ export async function readSendFacts(
   return rows.map(toFacts);
 }
 
+/** A send that has ended keeps the reason of its end in that place. */
+function cancelBecause(row: Row): string | null {
+  if (row.cancel_requested_at === null) return null;
+  return row.state === 'final' ? 'cancelled' : (row.outcome_reason ?? 'cancelled');
+}
+
 function toFacts(row: Row): SendFacts {
   const parents = new Set(parentDomains(row.recipient_domain));
   return {
@@ -113,7 +120,7 @@ function toFacts(row: Row): SendFacts {
     scheduleSeconds: row.schedule_seconds,
     scheduleStartedAt: row.schedule_started_at,
     nextAttemptAt: row.next_attempt_at,
-    cancelRequestedAt: row.cancel_requested_at,
+    cancelBecause: cancelBecause(row),
     recipientCurrent: row.recipient_current,
     marketingPaused: row.marketing_paused && row.kind === 'marketing',
     suppression: decideSuppression({

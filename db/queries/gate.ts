@@ -204,7 +204,7 @@ function refusalOf(
     return { outcome: 'suppressed', reason: causesAsText(send.suppression.because) };
   if (broadcast === 'cancelled') return { outcome: 'cancelled', reason: BROADCAST_CANCELLED };
   // Asked for while an attempt was in the air that then never came to be handed over.
-  if (send.cancelRequestedAt !== null) return { outcome: 'cancelled', reason: 'cancelled' };
+  if (send.cancelBecause !== null) return { outcome: 'cancelled', reason: send.cancelBecause };
   // A send keeps its address (I4), so it ends where the prospect has left it; only one sent again by hand comes so far.
   if (!send.recipientCurrent) return { outcome: 'cancelled', reason: 'prospect_gone' };
   return null;

@@ -265,7 +265,7 @@ function standingAfter(send: SendFacts, end: AttemptEnd, next: Next | null): Aft
       return final('unknown', end.phase);
     default:
       if (!send.suppression.allowed) return final('suppressed', causesAsText(send.suppression.because));
-      if (send.cancelRequestedAt !== null) return final('cancelled', 'cancelled');
+      if (send.cancelBecause !== null) return final('cancelled', send.cancelBecause);
       return next === null ? final('exhausted', end.category) : { state: 'waiting', nextAttemptAt: next.at };
   }
 }

@@ -266,7 +266,12 @@ export async function wakePausedSends(
   return paused.length < limit ? null : paused.at(-1)!.id;
 }
 
-const REQUEST_CANCEL = plain('update send set cancel_requested_at = $2 where id = $1');
+/** Why a send was cancelled whose enrollment was taken out or ended. */
+export const ENROLLMENT_REMOVED = 'enrollment_removed';
+/** What was asked for already stays so where an enrollment is taken out: putting it back takes back no more than that. */
+const REQUEST_CANCEL = plain(`
+  update send set cancel_requested_at = $2, outcome_reason = $3
+  where id = $1 and (cancel_requested_at is null or $3 <> '${ENROLLMENT_REMOVED}')`);
 
 export type CommandResult = 'done' | 'requested' | 'already_final' | 'not_found';
 
@@ -329,8 +334,6 @@ export async function cancelSends(
   );
 }
 
-/** Why a send was cancelled whose enrollment was taken out or ended. */
-export const ENROLLMENT_REMOVED = 'enrollment_removed';
 const UNFINISHED_OF_ENROLLMENT = plain(`select id from send where enrollment_id = $1 and state <> 'final'`);
 
 /** Cancels all that is unfinished of an enrollment, whose prospect's lock the caller holds. */
@@ -348,6 +351,22 @@ export async function cancelSendsOfEnrollment(
     rows.map((row) => row.id),
     ENROLLMENT_REMOVED,
   );
+}
+
+const TAKE_CANCEL_BACK = plain(`
+  update send set cancel_requested_at = null, outcome_reason = null
+  where enrollment_id = $1 and step_id = $2 and state = 'attempting' and outcome_reason = '${ENROLLMENT_REMOVED}'`);
+
+/**
+ * Lets the send of a step go on whose attempt has been in the air since before the enrollment was taken out, as if it had
+ * not been. The caller holds the lock of the enrollment's prospect.
+ */
+export async function letSendOfStepGoOn(
+  tx: Transaction,
+  enrollmentId: string,
+  stepId: string,
+): Promise<void> {
+  await tx.query(TAKE_CANCEL_BACK, [enrollmentId, stepId]);
 }
 
 /** First attempted when it goes out: whatever came before was broken off or came to nothing. */
@@ -403,7 +422,9 @@ async function cancelLocked(
     resting.map((send) => ({ send, reason })),
   );
   const inTheAir = sends.filter((send) => !isResting(send));
-  for (const send of inTheAir) await tx.query(REQUEST_CANCEL, [send.id, now]);
+  // No words of a person: what an attempt ends with is shown in Temporal.
+  const code = reason === ENROLLMENT_REMOVED ? ENROLLMENT_REMOVED : 'cancelled';
+  for (const send of inTheAir) await tx.query(REQUEST_CANCEL, [send.id, now, code]);
   // By whom and why; the end, which is the attempt's, is written down when it comes.
   await addAuditEntries(
     tx,

@@ -97,7 +97,10 @@ export const send = pgTable(
     standing: text('standing').generatedAlwaysAs(
       sql`case when state = 'final' then nullif(outcome, 'delivered') when state = 'attempting' and run = 0 then null else state end`,
     ),
-    /** Why it ended so, in codes: a suppression's causes, a category, who cancelled. */
+    /**
+     * Why it ended so, in codes: a suppression's causes, a category, who cancelled. While an attempt is in the air, why it
+     * is to be cancelled.
+     */
     outcomeReason: text('outcome_reason'),
     /** Whether its end counts against nobody because it was a fault of ours (I5). Of attempts alone: whatever else ended it leaves it as it is. */
     faultOurs: boolean('fault_ours').notNull().default(false),

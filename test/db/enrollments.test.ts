@@ -12,8 +12,10 @@ import {
 } from '../../db/queries/enrollmentChanges.ts';
 import { advance } from '../../db/queries/enrollments.ts';
 import { type GateRequest, gate } from '../../db/queries/gate.ts';
+import { type AttemptEnd, recordOutcome } from '../../db/queries/outcome.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
 import { deleteProspect, updateProspect } from '../../db/queries/prospects.ts';
+import { readSend } from '../../db/queries/sendSearch.ts';
 import { cancelSend } from '../../db/queries/sends.ts';
 import { changeSettings, type Settings } from '../../db/queries/settings.ts';
 import {
@@ -517,6 +519,82 @@ it('who is put back gets the email whose only attempt was broken off before anyt
     run: 2,
     attempt_count: 1,
     first_attempt_at: null,
+  });
+});
+
+describe('who is taken out while the first attempt is in the air', () => {
+  const GREYLISTED: AttemptEnd = {
+    outcome: 'soft_bounce',
+    category: 'greylisting',
+    faultOurs: false,
+    holdsBack: false,
+    rule: 'test',
+    phase: 'rcpt',
+    replyCode: 451,
+    enhancedCode: '4.7.1',
+    replyText: 'greylisted',
+    remoteHost: 'mx.example.net',
+    hintSeconds: null,
+    destination: 'relay:test:25',
+  };
+
+  /** Somebody whose email is being tried. */
+  async function inTheAir() {
+    const { prospect, who } = await somebody();
+    const { id } = await enter([{ id: 'mail', type: 'sendEmail', emailId: await account.email() }], who);
+    await take(id);
+    const { id: sendId } = await sendOf(id);
+    const asked: GateRequest = {
+      sendId,
+      run: 1,
+      prospectId: prospect.id,
+      addressId: prospect.addressId,
+      recipientDomain: 'example.net',
+      trigger: 'schedule',
+      now: new Date(),
+    };
+    const decision = await gate(account.db, asked);
+    if (decision.kind !== 'open') throw new Error(decision.kind);
+    const { attempt } = decision;
+    const askAgain = () => gate(account.db, { ...asked, held: attempt });
+    const greylisted = () => recordOutcome(account.db, asked, attempt, GREYLISTED, new Date());
+    return { id, sendId, askAgain, greylisted };
+  }
+
+  it('and put back before it has ended, has an email that goes on', async () => {
+    const { id, greylisted } = await inTheAir();
+    await takeOut(id);
+    await putBack(id);
+    expect(await take(id, new Date(), 2)).toMatchObject({ reason: 'first_attempt' });
+    expect(await greylisted()).toMatchObject({ state: 'waiting' });
+    expect(await take(id, new Date(), 2)).toEqual({ kind: 'over', state: 'done' });
+    expect(await shownSteps(account, id)).toEqual(['mail: applied (soft_bounce)']);
+  });
+
+  it.each(['greylisted', 'askAgain'] as const)(
+    'and put back after it has ended (%s), gets it after all',
+    async (how) => {
+      const tried = await inTheAir();
+      const { id } = tried;
+      await takeOut(id);
+      expect(await tried[how]()).toMatchObject({ outcome: 'cancelled', reason: 'enrollment_removed' });
+      await putBack(id);
+      expect(await take(id, new Date(), 2)).toMatchObject({ reason: 'first_attempt' });
+      expect(await sendOf(id)).toMatchObject({ state: 'queued', run: 2, cancel_requested_at: null });
+    },
+  );
+
+  it.each([true, false])('gets nothing where a person cancelled it, too (before: %s)', async (before) => {
+    const { id, sendId, greylisted } = await inTheAir();
+    const cancel = () => account.db.transaction((tx) => cancelSend(tx, ORIGIN, new Date(), sendId));
+    if (before) await cancel();
+    await takeOut(id);
+    if (!before) await cancel();
+    expect(await readSend(account.db, sendId)).toMatchObject({ outcome: null, outcomeReason: null });
+    await putBack(id);
+    expect(await greylisted()).toMatchObject({ outcome: 'cancelled', reason: 'cancelled' });
+    await take(id, new Date(), 2);
+    expect(await shownSteps(account, id)).toEqual(['mail: skipped (cancelled)']);
   });
 });
 
