@@ -68,7 +68,7 @@ export async function takeInFile(
 ): Promise<ImportResult> {
   const job = await readImport(db, input.importId);
   if (job === null) return { state: 'cancelled' };
-  if (job.state !== 'queued' && job.state !== 'running') return { state: job.state };
+  if (!isUnderWay(job)) return { state: job.state };
   const file = new ImportFile(db, job.id);
   const header = readCsvHeader(await file.read(0, MAX_ROW_BYTES));
   if (header === null) throw new Error(`the file of import ${job.id} has lost its header`);
@@ -78,7 +78,7 @@ export async function takeInFile(
     customFields: await readCustomFields(db),
   };
 
-  let cursor = { bytes: job.cursorBytes, line: job.cursorLine };
+  let cursor = cursorOf(job);
   for (;;) {
     await betweenPages();
     const csv = await readPage(file, job, header, cursor);
@@ -92,11 +92,25 @@ export async function takeInFile(
       await db.transaction((tx) => failImport(tx, timeOf(input), job.id, `database:${error.code}`));
       return { state: 'failed' };
     }
-    // A twin is further on, or somebody cancelled: what the row says now is the answer.
-    if (taken !== 'taken') return { state: (await readImport(db, job.id))?.state ?? 'cancelled' };
-    if (page.isLast) return { state: 'done' };
-    cursor = next;
+    if (taken === 'taken') {
+      if (page.isLast) return { state: 'done' };
+      cursor = next;
+      continue;
+    }
+    // Somebody cancelled, or a twin is further on. That one may have been given up, so nothing is left to it alone.
+    const current = await readImport(db, job.id);
+    if (current === null) return { state: 'cancelled' };
+    if (!isUnderWay(current)) return { state: current.state };
+    cursor = cursorOf(current);
   }
+}
+
+function isUnderWay({ state }: Import): boolean {
+  return state === 'queued' || state === 'running';
+}
+
+function cursorOf({ cursorBytes, cursorLine }: Import): { bytes: number; line: number } {
+  return { bytes: cursorBytes, line: cursorLine };
 }
 
 /** Data that PostgreSQL will refuse each time: SQLSTATE classes 22 (data exception) and 23 (constraint violation). */
@@ -114,7 +128,8 @@ async function readPage(
     const part = await file.read(cursor.bytes, size);
     const atEnd = cursor.bytes + part.length >= job.totalBytes;
     const page = readCsv(part, { line: cursor.line, limit: PAGE_ROWS, delimiter: header.delimiter }, atEnd);
-    if (page.bytes > 0 || atEnd) return page;
+    // Less than was asked for: the import has ended meanwhile, and its file is gone.
+    if (page.bytes > 0 || atEnd || part.length < size) return page;
   }
 }
 
