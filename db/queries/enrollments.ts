@@ -22,6 +22,7 @@ import { type Database, plain, prepared, type Session, type Transaction } from '
 import type { AddressHasher } from './addresses.ts';
 import type { Programs } from './automations.ts';
 import { matchingByNow } from './criteria.ts';
+import { ListsRefused } from './criteriaSql.ts';
 import { addListMembers, existingLists, removeListMembers } from './lists.ts';
 import { lockProspects, Restart } from './locks.ts';
 import { updateProspect } from './prospects.ts';
@@ -223,13 +224,23 @@ class Taking {
         await removeListMembers(this.#tx, step.listId, [this.#row.prospect_id]);
         return this.#apply(step, null);
       }
-      case 'if': {
-        const found = await matchingByNow(this.#tx, step.criteria, this.#now, [this.#row.prospect_id]);
-        const branch = found.has(this.#row.prospect_id) ? 'yes' : 'no';
-        return this.#apply(step, branch, branch);
-      }
+      case 'if':
+        return this.#branch(step);
       case 'webhook':
         return this.#callWebhook(step);
+    }
+  }
+
+  async #branch(step: Step & { type: 'if' }): Promise<Advance> {
+    const { prospect_id: prospectId } = this.#row;
+    try {
+      const found = await matchingByNow(this.#tx, step.criteria, this.#now, [prospectId]);
+      const branch = found.has(prospectId) ? 'yes' : 'no';
+      return await this.#apply(step, branch, branch);
+    } catch (error) {
+      // Not the database refused it, so its transaction goes on. It would be so each time, and nobody would get further.
+      if (error instanceof ListsRefused) return this.#skip(step, 'lists_refused');
+      throw error;
     }
   }
 

@@ -1,4 +1,5 @@
 import { v7 as uuidv7 } from 'uuid';
+import { type Definition, stepsOf } from '../../domain/automation/definition.ts';
 import { type Audience, audienceCriteria } from '../../domain/broadcast/audience.ts';
 import { type Criteria, listsNamedIn } from '../../domain/criteria/criteria.ts';
 import { plain, type Session, type Transaction } from '../connection.ts';
@@ -37,9 +38,11 @@ const HOLD_CRITERIA = plain('lock table list in row exclusive mode');
 const ALL_CRITERIA = plain('select id, criteria from list where criteria is not null');
 const NOBODY: Criteria = { any: [] };
 const RUNNING_AUTOMATIONS = plain(`
-  select a.id, v.definition -> 'who' as who from automation a
-  join automation_version v on v.automation_id = a.id and v.version = a.current_version
-  where a.state in ('active', 'paused') order by a.id`);
+  select a.id, v.version, v.version = a.current_version as current, v.definition from automation a
+  join automation_version v on v.automation_id = a.id
+  where a.state in ('active', 'paused') order by a.id, v.version`);
+const SOMEBODY_INSIDE = plain(`
+  select 1 from enrollment where automation_id = $1 and version = $2 and state in ('running', 'suspended', 'removed') limit 1`);
 const UNPREPARED_BROADCASTS = plain(`
   select id, audience from broadcast where state in ('scheduled', 'sending', 'paused') and prepared_at is null order by id`);
 const UPDATE = plain(`
@@ -154,22 +157,40 @@ async function checkAllLists(tx: Transaction, now: Date): Promise<DynamicLists> 
   return lists;
 }
 
-/** Whether what runs by a list can still be worked out: it would find nobody any more, and tell nobody of it. */
+interface RunningVersion extends Record<string, unknown> {
+  id: string;
+  version: number;
+  current: boolean;
+  definition: Definition;
+}
+
+/**
+ * Whether what runs by a list can still be worked out: it would find nobody any more, or not know which way somebody goes,
+ * and tell nobody of it.
+ */
 async function checkWhoRunsBy(tx: Transaction, now: Date, listId: string, lists: DynamicLists) {
-  const [automations, broadcasts] = await Promise.all([
-    tx.query<{ id: string; who: Criteria }>(RUNNING_AUTOMATIONS),
-    tx.query<{ id: string; audience: Audience }>(UNPREPARED_BROADCASTS),
-  ]);
-  for (const [of, criteria] of [
-    ...automations.map(({ id, who }) => [`Automation ${id}`, who] as const),
-    ...broadcasts.map(({ id, audience }) => [`Broadcast ${id}`, audienceCriteria(audience)] as const),
-  ]) {
-    if (!leadsTo(criteria, listId, lists)) continue;
+  const refusal = (of: string, criteria: readonly Criteria[]): ListsRefused | null => {
     try {
-      criteriaSql(criteria, lists, now, 'few');
+      for (const one of criteria) if (leadsTo(one, listId, lists)) criteriaSql(one, lists, now, 'few');
+      return null;
     } catch (error) {
-      throw error instanceof ListsRefused ? new ListsRefused(error.kind, of) : error;
+      if (error instanceof ListsRefused) return new ListsRefused(error.kind, of);
+      throw error;
     }
+  };
+  for (const { id, version, current, definition } of await tx.query<RunningVersion>(RUNNING_AUTOMATIONS)) {
+    const ifs = stepsOf(definition.steps).flatMap(({ step }) => (step.type === 'if' ? [step.criteria] : []));
+    const refused = current
+      ? refusal(`Automation ${id}`, [definition.who, ...ifs])
+      : refusal(`Automation ${id}, version ${version}`, ifs);
+    if (refused === null) continue;
+    // Nobody enters an earlier version any more; whoever is inside, or can be put back, goes by it to the end.
+    if (current || (await tx.query(SOMEBODY_INSIDE, [id, version])).length > 0) throw refused;
+  }
+  const broadcasts = await tx.query<{ id: string; audience: Audience }>(UNPREPARED_BROADCASTS);
+  for (const { id, audience } of broadcasts) {
+    const refused = refusal(`Broadcast ${id}`, [audienceCriteria(audience)]);
+    if (refused !== null) throw refused;
   }
 }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { plain } from '../../db/connection.ts';
 import { type Answer, startApi, type TestApi } from './support.ts';
 
 let api: TestApi;
@@ -130,16 +131,32 @@ describe('dynamic lists', () => {
     return ids;
   }
 
-  async function automationOver(ids: readonly string[]): Promise<string> {
-    const who = { any: ids.map((id) => ({ list: id, member: true })) };
-    const when = { mode: 'continuous', timeZone: 'Europe/Berlin' };
-    const definition = { who, steps: [{ id: 'go', type: 'leave' }], when };
+  const membersOf = (ids: readonly string[]) => ({ any: ids.map((id) => ({ list: id, member: true })) });
+  const go = { id: 'go', type: 'leave' };
+  const definitionOf = (who: object, steps: readonly object[]) => ({
+    who,
+    steps,
+    when: { mode: 'continuous', timeZone: 'Europe/Berlin' },
+  });
+
+  async function newAutomation(definition: object): Promise<string> {
     return (await post('/automations', { name: some('Automation'), definition })).body.id;
+  }
+
+  const automationOver = (ids: readonly string[]) => newAutomation(definitionOf(membersOf(ids), [go]));
+
+  const grow = (id: string) => api.call('PATCH', `/lists/${id}`, { criteria: conditions(280) });
+
+  async function growthIsRefusedFor(id: string, what: string): Promise<void> {
+    const refused = await grow(id);
+    expect([refused.status, fieldsOf(refused)]).toEqual([422, ['/criteria']]);
+    expect(refused.body.errors[0].message).toContain(`${what}: `);
+    expect((await api.call('GET', `/lists/${id}`)).body.criteria).toEqual(conditions(1));
   }
 
   it('never grow beyond what runs by them can be worked out with, nor does anything run by more', async () => {
     const ids = await manyLists();
-    const [last] = ids.slice(-1);
+    const last = ids.at(-1)!;
     const automation = () => automationOver(ids);
     const running = await automation();
     expect((await post(`/automations/${running}/activate`, {})).status).toBe(200);
@@ -155,18 +172,11 @@ describe('dynamic lists', () => {
     const startAt = new Date(Date.now() + 86_400_000).toISOString();
     expect((await post(`/broadcasts/${scheduled}/start`, { startAt })).status).toBe(200);
 
-    const grow = () => api.call('PATCH', `/lists/${last}`, { criteria: conditions(280) });
-    const refusedFor = async (what: string) => {
-      const refused = await grow();
-      expect([refused.status, fieldsOf(refused)]).toEqual([422, ['/criteria']]);
-      expect(refused.body.errors[0].message).toContain(what);
-      expect((await api.call('GET', `/lists/${last}`)).body.criteria).toEqual(conditions(1));
-    };
-    await refusedFor(`Automation ${running}`);
+    await growthIsRefusedFor(last, `Automation ${running}`);
     expect((await post(`/automations/${running}/stop`, {})).status).toBe(200);
-    await refusedFor(`Broadcast ${scheduled}`);
+    await growthIsRefusedFor(last, `Broadcast ${scheduled}`);
     expect((await post(`/broadcasts/${scheduled}/cancel`, {})).status).toBe(200);
-    expect((await grow()).status).toBe(200);
+    expect((await grow(last)).status).toBe(200);
 
     const draft = await automation();
     const activated = await post(`/automations/${draft}/activate`, {});
@@ -174,6 +184,31 @@ describe('dynamic lists', () => {
     expect((await post(`/broadcasts/${waiting}/start`, {})).status).toBe(422);
     const another = await broadcast();
     expect([another.status, fieldsOf(another)]).toEqual([422, ['/listIds']]);
+  });
+
+  it('never grow beyond what an if/else can be decided with, in whatever version somebody is', async () => {
+    const ids = await manyLists();
+    const last = ids.at(-1)!;
+    const someone = await prospect({});
+    const branch = { id: 'if', type: 'if', criteria: membersOf(ids), yes: [go], no: [] };
+    const running = await newAutomation(definitionOf({ all: [] }, [branch]));
+    expect((await post(`/automations/${running}/activate`, {})).status).toBe(200);
+    await growthIsRefusedFor(last, `Automation ${running}`);
+
+    const inside = randomUUID();
+    await api.db.query(
+      plain(`insert into enrollment (id, automation_id, version, prospect_id, state, position, entered_at)
+             values ($1, $2, 1, $3, 'running', 'if', now())`),
+      [inside, running, someone],
+    );
+    const definition = definitionOf({ all: [] }, [go]);
+    expect((await post(`/automations/${running}/versions`, { definition })).status).toBe(200);
+    await growthIsRefusedFor(last, `Automation ${running}, version 1`);
+    // Who was taken out may be put back.
+    expect((await post(`/enrollments/${inside}/remove`, {})).status).toBe(200);
+    await growthIsRefusedFor(last, `Automation ${running}, version 1`);
+    await api.db.query(plain(`update enrollment set state = 'done' where id = $1`), [inside]);
+    expect((await grow(last)).status).toBe(200);
   });
 
   it('do not grow while what would run by them begins to', async () => {

@@ -12,6 +12,7 @@ import {
 } from '../../db/queries/enrollmentChanges.ts';
 import { advance } from '../../db/queries/enrollments.ts';
 import { type GateRequest, gate } from '../../db/queries/gate.ts';
+import { createDynamicList } from '../../db/queries/lists.ts';
 import { type AttemptEnd, recordOutcome } from '../../db/queries/outcome.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
 import { deleteProspect, updateProspect } from '../../db/queries/prospects.ts';
@@ -686,4 +687,24 @@ it('a time zone that is none, or no more, is taken for none', async () => {
   );
   expect(await take(id)).toEqual({ kind: 'on' });
   expect(await take(id)).toMatchObject({ reason: 'quiet_hours' });
+});
+
+it('an if/else that cannot be decided any more is Skipped, and holds nobody up', async () => {
+  const { who } = await somebody();
+  const created = await account.db.transaction((tx) =>
+    createDynamicList(tx, new Date(), 'Names itself', false, { all: [] }),
+  );
+  const criteria = { list: (created as { listId: string }).listId, member: true };
+  const { id } = await enter(
+    [{ id: 'if', type: 'if', criteria, yes: [{ id: 'leave', type: 'leave' }], no: [] }, rest],
+    who,
+  );
+  // No change of a list would be let through that comes to this.
+  await account.db.query(plain('update list set criteria = $2 where id = $1'), [
+    criteria.list,
+    JSON.stringify(criteria),
+  ]);
+  expect(await take(id)).toEqual({ kind: 'on' });
+  expect(await take(id)).toMatchObject({ reason: 'time' });
+  expect(await shownSteps(account, id)).toEqual(['if: skipped (lists_refused)', 'rest: waiting (time)']);
 });
