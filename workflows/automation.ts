@@ -2,6 +2,7 @@ import {
   condition,
   continueAsNew,
   defineSignal,
+  patched,
   proxyActivities,
   setHandler,
   workflowInfo,
@@ -41,18 +42,21 @@ export async function automation(input: AutomationWorkflowInput): Promise<{ enro
   setHandler(wakeAutomation, () => {
     woken = true;
   });
+  const goOnAnew = () => continueAsNew<typeof automation>({ automationId, run, after, enrolled });
   for (;;) {
     woken = false;
     const page: EnrolledPage = await enrollNextPage({ automationId, run, after, now: Date.now() });
     if (page.kind === 'over') return { enrolled };
     if (page.kind === 'wait') {
       await condition(() => woken, Math.max(1, page.until - Date.now()), { summary: 'start' });
+      // A transaction that stays open for hours has it look again and again. Whatever woke it, the next run looks at once.
+      if (workflowInfo().continueAsNewSuggested && patched('enrolling-goes-on-anew-while-waiting'))
+        await goOnAnew();
       continue;
     }
     enrolled += page.enrolled;
     if (page.next === null) return { enrolled };
     after = page.next;
-    if (workflowInfo().continueAsNewSuggested)
-      await continueAsNew<typeof automation>({ automationId, run, after, enrolled });
+    if (workflowInfo().continueAsNewSuggested) await goOnAnew();
   }
 }

@@ -1,5 +1,5 @@
 import { v7 as uuidv7 } from 'uuid';
-import { nextRunTime, startOf } from '../../domain/automation/waiting.ts';
+import { nextRunTime, settlePause, startOf } from '../../domain/automation/waiting.ts';
 import type { AutomationState } from '../../domain/automation/words.ts';
 import { type Database, plain, type Transaction } from '../connection.ts';
 import type { Programs } from './automations.ts';
@@ -10,7 +10,7 @@ import { addToOutbox, enrollmentAggregate } from './outbox.ts';
 const PAGE = 500;
 
 const READ = plain(`
-  select state, run, current_version as version, enrolled_at,
+  select state, run, current_version as version, enrolled_at, updated_at as begun_at,
     activated_xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint as settled
   from automation where id = $1`);
 /**
@@ -42,6 +42,8 @@ interface AutomationRow extends Record<string, unknown> {
   run: number;
   version: number;
   enrolled_at: Date | null;
+  /** When this run began: what is changed later ends it. */
+  begun_at: Date;
   settled: boolean;
 }
 
@@ -50,9 +52,6 @@ export type EnrollmentPass =
   | { readonly kind: 'wait'; readonly until: Date }
   | { readonly kind: 'page'; readonly enrolled: number; readonly next: string | null }
   | { readonly kind: 'over' };
-
-/** How soon to look again for the end of transactions that were under way when the automation was activated. */
-const SETTLE_MS = 200;
 
 /**
  * Enrolls the next page of those who match. Nobody is enrolled before its start or outside of its run days and hours;
@@ -75,7 +74,10 @@ export async function enrollPage(
   const from = nextRunTime(definition.when, startOf(definition.when, now.getTime()));
   if (from > now.getTime()) return { kind: 'wait', until: new Date(from) };
   // A change whose transaction did not see the activation told nobody: who matches is read once all of them are over.
-  if (!row.settled) return { kind: 'wait', until: new Date(now.getTime() + SETTLE_MS) };
+  if (!row.settled) {
+    const pause = settlePause(now.getTime() - row.begun_at.getTime());
+    return { kind: 'wait', until: new Date(now.getTime() + pause) };
+  }
   await db.query(ENROLLS, [automation.id, automation.run, now]);
   const found = await readMatchingPage(db, definition.who, now, after, PAGE);
   const enrolled = await db.transaction(async (tx) => {

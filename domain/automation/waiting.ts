@@ -26,3 +26,16 @@ export function nextRunTime(when: When, now: number): number {
     now,
   );
 }
+
+const SHORTEST_SETTLE_MS = 200;
+const LONGEST_SETTLE_MS = 5_000;
+
+/**
+ * How soon to look again for the end of transactions that were under way when an automation was activated, in milliseconds:
+ * each pause as long as all before it, since one that lasted for minutes will not be over in the next instant.
+ *
+ * @param waited since its run began, in milliseconds
+ */
+export function settlePause(waited: number): number {
+  return Math.min(Math.max(waited, SHORTEST_SETTLE_MS), LONGEST_SETTLE_MS);
+}

@@ -186,6 +186,21 @@ it('who is changed by a process whose clock is ahead is enrolled by what happene
   );
   expect(await take(inside)).toEqual({ kind: 'on' });
   expect(await take(inside)).toMatchObject({ kind: 'wait', reason: 'time' });
+it('a transaction that stays open for long is asked after ever more seldom', async () => {
+  const { who } = await somebody();
+  const id = await newAutomation(account, [rest], { who });
+  const close = await open((tx) => tx.query(plain('select pg_current_xact_id()')));
+  const begun = Date.now();
+  await transition(account, id, 'activate', new Date(begun));
+  const pauseAfter = async (ms: number) => {
+    const page = await enrollPage(account.db, programs, new Date(begun + ms), { id, run: 1 }, null);
+    return page.kind === 'wait' ? page.until.getTime() - begun - ms : page;
+  };
+  expect([await pauseAfter(0), await pauseAfter(1_000), await pauseAfter(20 * 60_000)]).toEqual([
+    200, 1_000, 5_000,
+  ]);
+  await close();
+  expect(await enrollSettled(id)).toMatchObject({ kind: 'page', enrolled: 1 });
 });
 
 describe('who comes to wait just as what it waits for comes to be is woken', () => {

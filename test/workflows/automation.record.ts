@@ -258,6 +258,21 @@ describe('automation', () => {
     );
   });
 
+  it('continued as new, since somebody else has had a transaction open for long', async () => {
+    const automationId = await newAutomation(account, leave, { who: addressBegins('record1.') });
+    const handle = client.workflow.getHandle(automationWorkflowId(automationId, 1));
+    let firstRunId = '';
+    await account.db.transaction(async (tx) => {
+      await tx.query(plain('select pg_current_xact_id()'));
+      await transition(account, automationId, 'activate');
+      firstRunId = (await until('it has started', () => handle.describe())).runId;
+      await until('it goes on anew', async () => (await handle.describe()).runId !== firstRunId, 60_000);
+    });
+    const first = client.workflow.getHandle(automationWorkflowId(automationId, 1), firstRunId);
+    await writeHistory(first, 'automation', 'waits-continues-as-new');
+    await keepHistory(handle, 'automation', 'waits-continued');
+  });
+
   it('continued as new, since there are many pages', async () => {
     // A page is 500 prospects and 6 events.
     const pages = SUGGESTED_AFTER_EVENTS / 6 + 1;
