@@ -54,8 +54,8 @@ export type EnrollmentPass =
   | { readonly kind: 'over' };
 
 /**
- * Enrolls the next page of those who match. Nobody is enrolled before its start or outside of its run days and hours;
- * from its start on, changed prospects are enrolled by {@link enrollChanged}.
+ * Enrolls the next page of those who match, within its run days and hours. From its start on, whatever the hour, changed
+ * prospects are enrolled by {@link enrollChanged}.
  *
  * @param after the last prospect looked at; `null` at the start
  */
@@ -71,14 +71,14 @@ export async function enrollPage(
   if (row === undefined || row.state !== 'active' || row.run !== automation.run) return { kind: 'over' };
   const { definition } = await programs.read(db, automation.id, row.version);
   if (definition.when.mode === 'once' && row.enrolled_at !== null) return { kind: 'over' };
-  const from = nextRunTime(definition.when, startOf(definition.when, now.getTime()));
-  if (from > now.getTime()) return { kind: 'wait', until: new Date(from) };
+  const waitUntil = (time: number): EnrollmentPass => ({ kind: 'wait', until: new Date(time) });
+  const start = startOf(definition.when, now.getTime());
+  if (start > now.getTime()) return waitUntil(start);
   // A change whose transaction did not see the activation told nobody: who matches is read once all of them are over.
-  if (!row.settled) {
-    const pause = settlePause(now.getTime() - row.begun_at.getTime());
-    return { kind: 'wait', until: new Date(now.getTime() + pause) };
-  }
+  if (!row.settled) return waitUntil(now.getTime() + settlePause(now.getTime() - row.begun_at.getTime()));
   await db.query(ENROLLS, [automation.id, automation.run, now]);
+  const opening = nextRunTime(definition.when, now.getTime());
+  if (opening > now.getTime()) return waitUntil(opening);
   const found = await readMatchingPage(db, definition.who, now, after, PAGE);
   const enrolled = await db.transaction(async (tx) => {
     if ((await tx.query(STILL, [automation.id, automation.run])).length === 0) return null;

@@ -13,6 +13,7 @@ import {
 import { advance } from '../../db/queries/enrollments.ts';
 import { type GateRequest, gate } from '../../db/queries/gate.ts';
 import { createDynamicList } from '../../db/queries/lists.ts';
+import { lookAgainForDomains } from '../../db/queries/lookingAgain.ts';
 import { type AttemptEnd, recordOutcome } from '../../db/queries/outcome.ts';
 import { mergeProspects } from '../../db/queries/prospectMerge.ts';
 import { deleteProspect, updateProspect } from '../../db/queries/prospects.ts';
@@ -34,6 +35,7 @@ import {
   shownSteps,
   transition,
 } from '../support/automating.ts';
+import { until } from '../support/until.ts';
 
 /* What happens between two statements, and what is decided from rows alone: no workflow runs here. */
 
@@ -162,6 +164,23 @@ describe('who comes to match just as it changes is not forgotten', () => {
     expect(await enrollSettled(id, 2)).toMatchObject({ kind: 'page', enrolled: 1 });
     expect(await enrollmentsOf(account, id)).toMatchObject([{ version: 2 }]);
   });
+
+  it('when everybody is to be looked at again, which waits for its run hours', async () => {
+    const { prospect, who } = await somebody();
+    const id = await newAutomation(account, [rest], {
+      who: { all: [who, { suppressed: false }] },
+      when: { mode: 'continuous', timeZone: 'UTC', runHours: { from: '09:00', to: '17:00' } },
+    });
+    await transition(account, id, 'activate');
+    const evening = new Date('2026-03-02T20:00:00Z');
+    await account.db.transaction((tx) => lookAgainForDomains(tx, evening));
+    await until('it waits for its run hours', async () => {
+      const page = await enrollPage(account.db, programs, evening, { id, run: 2 }, null);
+      return page.kind === 'wait' && page.until.toISOString() === '2026-03-03T09:00:00.000Z';
+    });
+    await enrollChanged(account.db, programs, evening, [prospect.id]);
+    expect(await enrollmentsOf(account, id)).toMatchObject([{ prospect_id: prospect.id }]);
+  });
 });
 
 it('who is changed by a process whose clock is ahead is enrolled by what happened within the last days, and takes the right way', async () => {
@@ -186,6 +205,8 @@ it('who is changed by a process whose clock is ahead is enrolled by what happene
   );
   expect(await take(inside)).toEqual({ kind: 'on' });
   expect(await take(inside)).toMatchObject({ kind: 'wait', reason: 'time' });
+});
+
 it('a transaction that stays open for long is asked after ever more seldom', async () => {
   const { who } = await somebody();
   const id = await newAutomation(account, [rest], { who });
