@@ -34,6 +34,7 @@ import {
 } from '../../domain/automation/definition.ts';
 import { AUTOMATION_STATES, ENROLLMENT_STATES } from '../../domain/automation/words.ts';
 import { type Api, type ApiDeps, type ApiEnv, originOf } from '../context.ts';
+import { workingOut } from '../criteria.ts';
 import { jsonAnswer, jsonBody, operation } from '../operation.ts';
 import { ApiProblem, bodyProblem, notFound } from '../problems.ts';
 import {
@@ -113,7 +114,7 @@ const validate = operation('write', ['not-found'], {
   responses: { 200: jsonAnswer(ValidationSchema, 'What is wrong, each with its place.') },
 });
 
-const preview = operation('read', ['not-found'], {
+const preview = operation('read', ['not-found', 'unprocessable'], {
   method: 'post',
   path: '/automations/{id}/preview',
   operationId: 'previewAutomation',
@@ -298,7 +299,9 @@ export function automationRoutes({ db, temporal, now }: ApiDeps): Api {
 
   api.openapi(preview, async (c) => {
     const { id, definition } = await current(c.req.valid('param').id);
-    return c.json(previewView(await previewAutomation(db, now(), id, definition)), 200);
+    // A draft's lists may have grown since it was made; nothing runs by it yet.
+    const found = await workingOut('/who', () => previewAutomation(db, now(), id, definition));
+    return c.json(previewView(found), 200);
   });
 
   for (const [transition, summary, description] of TRANSITIONS) {

@@ -181,6 +181,8 @@ describe('dynamic lists', () => {
     const draft = await automation();
     const activated = await post(`/automations/${draft}/activate`, {});
     expect([activated.status, fieldsOf(activated)]).toEqual([422, ['/who']]);
+    const previewed = await post(`/automations/${draft}/preview`, {});
+    expect([previewed.status, fieldsOf(previewed)]).toEqual([422, ['/who']]);
     expect((await post(`/broadcasts/${waiting}/start`, {})).status).toBe(422);
     const another = await broadcast();
     expect([another.status, fieldsOf(another)]).toEqual([422, ['/listIds']]);
