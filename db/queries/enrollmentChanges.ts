@@ -193,8 +193,11 @@ export async function mergeEnrollments(
       await tx.query(SUPERSEDE, [row.id, now]);
       await tx.query(SUSPEND_STEPS, [[row.id], now]);
     }
-    if (kept.prospect_id !== winnerId) await tx.query(TAKE_OVER, [kept.id, winnerId]);
-    await addToOutbox(tx, now, superseded.map(wake));
+    const takenOver = kept.prospect_id !== winnerId;
+    if (takenOver) await tx.query(TAKE_OVER, [kept.id, winnerId]);
+    // What it waits for may come at another time on the clock of its new prospect.
+    const told = takenOver && isUnfinished(kept) ? [...superseded, kept] : superseded;
+    await addToOutbox(tx, now, told.map(wake));
   }
 }
 

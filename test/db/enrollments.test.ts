@@ -450,6 +450,28 @@ it('a merge ends what the enrollment that does not continue would still send', a
   expect(await shownSteps(account, ahead)).toContain('mail: waiting (first_attempt)');
 });
 
+it('a merge has whoever goes on with another clock look at it', async () => {
+  const [winner, loser] = [await somebody(), await somebody()];
+  const zone = (prospect: TestProspect, timeZone: string) =>
+    account.db.query(plain('update prospect set time_zone = $2 where id = $1'), [prospect.id, timeZone]);
+  await zone(winner.prospect, 'Asia/Tokyo');
+  await zone(loser.prospect, 'America/New_York');
+  const { id } = await enter(
+    [{ id: 'until', type: 'wait', until: { date: '2999-01-01', time: '09:00' } }],
+    loser.who,
+  );
+  expect(await take(id)).toMatchObject({ until: new Date('2999-01-01T14:00:00Z') });
+  await account.db.query(plain('delete from outbox'));
+  await account.db.transaction((tx) =>
+    mergeProspects(tx, ORIGIN, new Date(), winner.prospect.id, loser.prospect.id),
+  );
+  const told = await account.db.query(
+    plain(`select message from outbox where message->>'type' = 'wakeEnrollment'`),
+  );
+  expect(told).toEqual([{ message: { type: 'wakeEnrollment', enrollmentId: id, run: 1 } }]);
+  expect(await take(id)).toMatchObject({ until: new Date('2999-01-01T00:00:00Z') });
+});
+
 it('a second merge ends nobody whom the first one let continue', async () => {
   const [winner, loser, later] = [await somebody(), await somebody(), await somebody()];
   const { automationId } = await enter(
