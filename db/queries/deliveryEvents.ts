@@ -1,7 +1,7 @@
 import type { Category } from '../../domain/bounce/verdict.ts';
 import { comesTooEarly, type DeliveryEventKind, outcomeAfterEvent } from '../../domain/deliveryEvent.ts';
 import type { EventResult } from '../../domain/inbound.ts';
-import type { Origin, SendOutcome } from '../../domain/words.ts';
+import type { Origin, SendOutcome, SuppressionReason } from '../../domain/words.ts';
 import { plain, type Transaction } from '../connection.ts';
 import { addAuditEntries } from './audit.ts';
 import { readSendFacts, type SendFacts } from './facts.ts';
@@ -9,8 +9,8 @@ import { lockAddressesWithProspects, lockDomainsShared, lockSends } from './lock
 import { addToOutbox, sendAggregate } from './outbox.ts';
 import { applySoftBounceLimit } from './outcome.ts';
 import { readSettings } from './settings.ts';
-import { addSuppressionsLocked, type SuppressionEntry } from './suppressions.ts';
-import { unsubscribeInOneStep } from './unsubscribe.ts';
+import { addSuppressionsLocked } from './suppressions.ts';
+import { lockPerson, unsubscribeInOneStep } from './unsubscribe.ts';
 
 /** What was understood about one send. */
 export interface DeliveryEvent {
@@ -30,7 +30,7 @@ const FINISH = plain(`
 /**
  * Applies what was learnt about a send after it had left: its outcome, the suppression of its address, the flags. Any
  * order and any repetition of the same events ends the same. The address is the send's own (I4), never one that a
- * report names. A no holds for the person, as every other no does.
+ * report names. A no holds for the person, as every other no does: at the addresses of all their records as well.
  *
  * @returns `unmatched` where there is no such send; `too_early` where an attempt is in the air: the address is suppressed
  *   as told, and the event has to be applied again once the attempt has ended
@@ -49,12 +49,13 @@ export async function applyDeliveryEvent(
   );
   if (known === undefined) return 'unmatched';
   await lockDomainsShared(tx, [known.recipient_domain]);
-  await lockAddressesWithProspects(tx, [known.address_id], [known.prospect_id]);
+  const person = event.kind === 'complaint' ? await lockPerson(tx, event.sendId) : null;
+  if (person === null) await lockAddressesWithProspects(tx, [known.address_id], [known.prospect_id]);
   await lockSends(tx, [event.sendId]);
   const [send] = await readSendFacts(tx, [event.sendId], [known.recipient_domain]);
   const outcome = outcomeAfterEvent(send!, event.kind);
   if (outcome !== null) await settle(tx, now, send!, event, outcome);
-  const added = await suppress(tx, now, send!, event);
+  const added = await suppress(tx, now, person?.addressIds ?? [send!.addressId], event);
   if (outcome === 'exhausted' && !send!.test) await applySoftBounceLimit(tx, send!.addressId, now);
   if (comesTooEarly(send!, event.kind)) return 'too_early';
   return outcome !== null || added > 0 ? 'applied' : 'no_change';
@@ -94,15 +95,20 @@ async function settle(
   ]);
 }
 
-async function suppress(tx: Transaction, now: Date, send: SendFacts, event: DeliveryEvent): Promise<number> {
-  const entries: SuppressionEntry[] = [];
-  const note = event.category ?? event.kind;
-  if (event.kind === 'hard_bounce') entries.push({ addressId: send.addressId, reason: 'bounced', note });
+async function suppress(
+  tx: Transaction,
+  now: Date,
+  addressIds: readonly string[],
+  event: DeliveryEvent,
+): Promise<number> {
+  const reasons: SuppressionReason[] = [];
+  if (event.kind === 'hard_bounce') reasons.push('bounced');
   if (event.kind === 'complaint') {
-    entries.push({ addressId: send.addressId, reason: 'complaint', note });
-    if ((await readSettings(tx)).complaintSetsOptOut) {
-      entries.push({ addressId: send.addressId, reason: 'opt_out', note });
-    }
+    reasons.push('complaint');
+    if ((await readSettings(tx)).complaintSetsOptOut) reasons.push('opt_out');
   }
-  return entries.length === 0 ? 0 : addSuppressionsLocked(tx, originOf(event), now, entries);
+  if (reasons.length === 0) return 0;
+  const note = event.category ?? event.kind;
+  const entries = addressIds.flatMap((addressId) => reasons.map((reason) => ({ addressId, reason, note })));
+  return addSuppressionsLocked(tx, originOf(event), now, entries);
 }

@@ -185,8 +185,12 @@ async function add(
   return entries.length === 0 ? 0 : addSuppressionsLocked(tx, origin, now, entries);
 }
 
-/** Locks every record and address of the person; who changed meanwhile is read and locked anew. */
-async function lockPerson(tx: Transaction, sendId: string): Promise<Person | null> {
+/**
+ * Locks every record and address of the person that a send went to; who changed meanwhile is read and locked anew.
+ *
+ * @returns `null` where there is no such send
+ */
+export async function lockPerson(tx: Transaction, sendId: string): Promise<Person | null> {
   const seen = await readPerson(tx, sendId);
   if (seen === null) return null;
   await lockAddressesWithProspects(tx, seen.addressIds, seen.recordIds);

@@ -5,9 +5,18 @@ import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
 import { applyDeliveryEvent } from '../../db/queries/deliveryEvents.ts';
 import { gate } from '../../db/queries/gate.ts';
 import { recordOutcome } from '../../db/queries/outcome.ts';
+import { mergeProspects } from '../../db/queries/prospectMerge.ts';
+import { updateProspect } from '../../db/queries/prospects.ts';
 import { DELIVERY_EVENT_KINDS, type DeliveryEventKind } from '../../domain/deliveryEvent.ts';
 import type { SendOutcome } from '../../domain/words.ts';
-import { createTestAccount, type TestAccount, type TestSend } from '../support/account.ts';
+import {
+  createTestAccount,
+  ORIGIN,
+  parsed,
+  type TestAccount,
+  type TestProspect,
+  type TestSend,
+} from '../support/account.ts';
 
 let account: TestAccount;
 let emailId: string;
@@ -100,6 +109,48 @@ describe('delivery events', () => {
     await apply(other, 'complaint');
     expect(await stateOf(other)).toMatchObject({ email_opt_out: false, reasons: ['complaint'] });
     await account.setting({ complaint_sets_opt_out: true });
+  });
+
+  it.each(['changed its address', 'was merged away'] as const)(
+    'I4 a late complaint is of the person who %s meanwhile, at both addresses',
+    async (what) => {
+      const send = await sendThatEnded('delivered');
+      const address = parsed(`moved${++counter}@example.net`);
+      const moved = await account.db.transaction(async (tx): Promise<TestProspect> => {
+        if (what === 'was merged away') {
+          const winner = await account.prospect(address.given);
+          await mergeProspects(tx, ORIGIN, NOW, winner.id, send.prospectId);
+          return winner;
+        }
+        const updated = await updateProspect(tx, account.hasher, ORIGIN, NOW, send.prospectId, null, {
+          address,
+        });
+        if (updated.kind !== 'updated') throw new Error(updated.kind);
+        return { id: send.prospectId, addressId: updated.prospect.addressId, address };
+      });
+      const waiting = await account.send(moved, { emailId });
+      expect(await apply(send, 'complaint')).toBe('applied');
+      expect(await stateOf(send)).toMatchObject({ reasons: ['complaint', 'opt_out'] });
+      const standing = { email_opt_out: true, reasons: ['complaint', 'opt_out'] };
+      expect(await stateOf(waiting)).toMatchObject({ outcome: 'suppressed', ...standing });
+      const next = await account.send(moved, { emailId });
+      expect(await gate(account.db, { ...next, trigger: 'schedule', now: NOW })).toMatchObject({
+        kind: 'refused',
+        outcome: 'suppressed',
+      });
+      expect(await apply(send, 'complaint')).toBe('no_change');
+    },
+  );
+
+  it('I4 a late bounce stays with the address', async () => {
+    const send = await sendThatEnded('delivered');
+    await account.db.transaction((tx) =>
+      updateProspect(tx, account.hasher, ORIGIN, NOW, send.prospectId, null, {
+        address: parsed(`moved${++counter}@example.net`),
+      }),
+    );
+    await apply(send, 'hard_bounce');
+    expect(await stateOf(send)).toMatchObject({ bounced: false, reasons: ['bounced'] });
   });
 
   it('a late bounce ends the other waiting sends to the address, and tells their workflows', async () => {
