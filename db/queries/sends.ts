@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { ParsedAddress } from '../../domain/address.ts';
 import { MARKETING_PAUSED } from '../../domain/hold.ts';
-import type { EmailKind, Origin, SendState } from '../../domain/words.ts';
+import type { AttemptTrigger, EmailKind, Origin, SendState } from '../../domain/words.ts';
 import { type Database, plain, prepared, type Session, type Transaction } from '../connection.ts';
 import { type AddressHasher, ensureAddress } from './addresses.ts';
 import { addAuditEntries } from './audit.ts';
@@ -208,19 +208,22 @@ export async function loadSendToAttempt(on: Session, sendId: string): Promise<Se
   };
 }
 
+/** A retry by hand that is held was no turn of the schedule, whose next one is still to come. */
 const HOLD_SEND = plain(`
   with broken_off as (
     update attempt set state = 'finished', outcome = 'soft_bounce', category = 'system', fault_ours = true, rule = $6,
       finished_at = $4
     where send_id = $1 and state = 'gated' returning send_id
   )
-  update send set state = 'held', held_reason = $5, next_attempt_at = $2
+  update send set state = 'held', held_reason = $5, next_attempt_at = $2,
+    next_slot = case when $7 = 'retry_now' then null else next_slot end
   where id = $1 and run = $3 and (state in ('queued', 'waiting', 'held') or exists (select from broken_off))`);
 
 /** What a send is to wait for. */
 interface SendHold {
   readonly sendId: string;
   readonly run: number;
+  readonly trigger: AttemptTrigger;
   /** `null`: until it is woken. */
   readonly until: Date | null;
   /** In codes, for people. */
@@ -235,8 +238,8 @@ interface SendHold {
  * off with it.
  */
 export async function holdSend(on: Session, hold: SendHold): Promise<void> {
-  const { sendId, run, until, reason, rule, now } = hold;
-  await on.query(HOLD_SEND, [sendId, until, run, now, reason, rule]);
+  const { sendId, run, trigger, until, reason, rule, now } = hold;
+  await on.query(HOLD_SEND, [sendId, until, run, now, reason, rule, trigger]);
 }
 
 const PAUSED = plain(`

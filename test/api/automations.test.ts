@@ -350,6 +350,7 @@ describe('an automation', () => {
     await holdSend(api.db, {
       sendId,
       run: 1,
+      trigger: 'schedule',
       until: null,
       reason: 'marketing_paused',
       rule: 'marketing_paused',

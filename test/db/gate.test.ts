@@ -160,6 +160,32 @@ describe('gate', () => {
     expect(await row(send)).toMatchObject({ slot: 0, attempt_count: 2 });
   });
 
+  it.each(['the way out', 'the pause of marketing email'] as const)(
+    'I5 a retry by hand that is held by %s uses up no turn of the schedule',
+    async (by) => {
+      const { send } = await newSend(`held-retry-${by.length}`);
+      await account.db.query(
+        plain(`update send set state = 'waiting', schedule_seconds = '[0, 3600, 432000]', schedule_started_at = $2,
+               first_attempt_at = $2, attempt_count = 2, slot = 1, next_slot = 2, next_attempt_at = $3 where id = $1`),
+        [send.sendId, NOW, later(432_000)],
+      );
+      const retry = { trigger: 'retry_now', now: later(7200) } as const;
+      if (by === 'the way out') {
+        const wayOut = { until: later(7205), reason: 'relay_unavailable' };
+        expect(await ask(send, { ...retry, wayOut })).toMatchObject({ kind: 'held_back' });
+      } else {
+        await account.setting({ marketing_paused: true });
+        expect(await ask(send, retry)).toMatchObject({ kind: 'held' });
+        await account.setting({ marketing_paused: false });
+      }
+      const attempt = await open(send, { now: later(7206) });
+      expect(await recordOutcome(account.db, send, attempt, END, later(7206))).toEqual({
+        state: 'waiting',
+        nextAttemptAt: later(432_000),
+      });
+    },
+  );
+
   it('an attempt that was only gated is gated anew by another worker, and its first owner can do nothing more', async () => {
     const { send } = await newSend('takeover');
     const first = await open(send);
