@@ -56,14 +56,15 @@ export async function followSuccessors(db: Database, now: Date): Promise<number>
 
 async function follow(tx: Transaction, now: Date, lost: ToFollow): Promise<void> {
   const { addressId, prospectId, successorAddressId, successorProspectId } = lost;
-  if (
+  const isOnePerson =
     prospectId !== null &&
     successorProspectId !== null &&
     prospectId !== successorProspectId &&
-    !lost.hasOthers
-  ) {
-    await mergeProspects(tx, ORIGIN, now, successorProspectId, prospectId);
-  } else if (addressId !== null && addressId !== successorAddressId) {
+    !lost.hasOthers;
+  // Either may be gone by now: deleted, or merged into another. What was said no to holds all the same.
+  const merged =
+    isOnePerson && (await mergeProspects(tx, ORIGIN, now, successorProspectId, prospectId)).kind === 'merged';
+  if (!merged && addressId !== null && addressId !== successorAddressId) {
     await lockAddressesWithProspects(tx, [addressId, successorAddressId]);
     const reasons = await readPersonalReasons(tx, [addressId]);
     await addSuppressionsLocked(

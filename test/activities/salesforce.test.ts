@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { plain } from '../../db/connection.ts';
 import { eraseProspect } from '../../db/queries/prospectErase.ts';
-import { updateProspect } from '../../db/queries/prospects.ts';
+import { mergeProspects } from '../../db/queries/prospectMerge.ts';
+import { deleteProspect, updateProspect } from '../../db/queries/prospects.ts';
 import { readSalesforceConnection } from '../../db/queries/salesforceConnection.ts';
 import { listFailures } from '../../db/queries/salesforceFailures.ts';
 import { lastRun, listRuns } from '../../db/queries/salesforceRuns.ts';
@@ -361,6 +362,25 @@ describe('changes', () => {
     ]);
     expect(merged).toEqual([{ merged_into: prospectId }]);
   });
+
+  test.each(['was deleted', 'was merged into another'] as const)(
+    'I4: a merged record hands its opt-out on though its prospect %s',
+    async (what) => {
+      const other = await account.prospect('lovelace@example.com');
+      const second = synced.record('Lead', 'lovelace@example.com');
+      await synced.settle();
+      await synced.flag(prospectId, { emailOptOut: true }, LINK);
+      const third = await account.prospect('countess@example.com');
+      await account.db.transaction(async (tx) => {
+        if (what === 'was deleted') await deleteProspect(tx, ORIGIN, new Date(), prospectId, null);
+        else await mergeProspects(tx, ORIGIN, new Date(), third.id, prospectId);
+      });
+      org().merge('Lead', second, [id]);
+      await synced.settle();
+      expect((await synced.flagsOf(other.id)).emailOptOut).toBe(true);
+      expect(lead(second).HasOptedOutOfEmail).toBe(true);
+    },
+  );
 
   test('a converted lead is followed to its contact', async () => {
     await synced.flag(prospectId, { emailOptOut: true });
