@@ -11,23 +11,33 @@ export interface FinalOutcome {
 }
 
 /**
- * Whether so many sends to an address ended exhausted in a row that it is to be taken for dead (I5). Counted backwards
- * from the latest first attempt to the latest delivery; sends that ended by a fault of ours, or neither delivered nor
- * exhausted, are passed over. Of a delivery and an exhausted send begun in the same moment, the delivery counts as the
- * later one.
+ * Whether so many sends to an address ended exhausted in a row that it is to be taken for dead (I5). A row lies between
+ * two deliveries; sends that ended by a fault of ours, or neither delivered nor exhausted, are passed over. Of a delivery
+ * and an exhausted send begun in the same moment, the delivery counts as the later one.
  *
  * @param finals sends of one address in any order
  * @param limit how many; 0 = never
+ * @param at a first attempt, whose row is counted; the last row, where it is left out
  */
-export function softBounceLimitReached(finals: readonly FinalOutcome[], limit: number): boolean {
+export function softBounceLimitReached(
+  finals: readonly FinalOutcome[],
+  limit: number,
+  at = Number.POSITIVE_INFINITY,
+): boolean {
   if (limit <= 0) return false;
-  let lastDelivery = Number.NEGATIVE_INFINITY;
+  let deliveryBefore = Number.NEGATIVE_INFINITY;
+  let deliveryAfter = Number.POSITIVE_INFINITY;
   for (const { outcome, firstAttemptAt } of finals) {
-    if (outcome === 'delivered') lastDelivery = Math.max(lastDelivery, firstAttemptAt);
+    if (outcome !== 'delivered') continue;
+    if (firstAttemptAt < at) deliveryBefore = Math.max(deliveryBefore, firstAttemptAt);
+    else deliveryAfter = Math.min(deliveryAfter, firstAttemptAt);
   }
-  const exhaustedSince = finals.filter(
+  const exhausted = finals.filter(
     ({ outcome, fault, firstAttemptAt }) =>
-      outcome === 'exhausted' && fault === 'recipient' && firstAttemptAt > lastDelivery,
+      outcome === 'exhausted' &&
+      fault === 'recipient' &&
+      firstAttemptAt > deliveryBefore &&
+      firstAttemptAt <= deliveryAfter,
   );
-  return exhaustedSince.length >= limit;
+  return exhausted.length >= limit;
 }

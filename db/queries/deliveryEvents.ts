@@ -56,7 +56,7 @@ export async function applyDeliveryEvent(
   const outcome = outcomeAfterEvent(send!, event.kind);
   if (outcome !== null) await settle(tx, now, send!, event, outcome);
   const added = await suppress(tx, now, person?.addressIds ?? [send!.addressId], event);
-  if (outcome === 'exhausted' && !send!.test) await applySoftBounceLimit(tx, send!.addressId, now);
+  if (outcome === 'exhausted' && !send!.test) await applySoftBounceLimit(tx, send!.addressId, now, send!.id);
   if (comesTooEarly(send!, event.kind)) return 'too_early';
   return outcome !== null || added > 0 ? 'applied' : 'no_change';
 }

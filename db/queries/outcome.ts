@@ -91,7 +91,7 @@ const FINISH_SEND = prepared(
  * afresh: sends from before that are not held against it again.
  */
 const CONSECUTIVE = plain(`
-  select outcome, fault_ours, first_attempt_at from send
+  select id, outcome, fault_ours, first_attempt_at from send
   where address_id = $1 and state = 'final' and not test and outcome in ('delivered', 'exhausted')
     and first_attempt_at > coalesce((select max(at) from audit_entry
       where address_id = $1 and action = 'suppression.removed' and subject = 'bounced'), '-infinity')
@@ -290,20 +290,35 @@ async function markAddress(
   }
 }
 
-/** I5: sets Bounced once so many sends in a row were exhausted. The caller holds the locks of the address. */
-export async function applySoftBounceLimit(tx: Transaction, addressId: string, now: Date): Promise<void> {
+/**
+ * I5: sets Bounced once so many sends in a row were exhausted. The caller holds the locks of the address.
+ *
+ * @param reportedId a send whose report came just now, whose row is counted, and not the last one: behind a relay the
+ *   sends after it stand as delivered until their own reports come, days later
+ */
+export async function applySoftBounceLimit(
+  tx: Transaction,
+  addressId: string,
+  now: Date,
+  reportedId?: string,
+): Promise<void> {
   const { softBounceLimit } = await readSettings(tx);
   if (softBounceLimit === 0) return;
-  const rows = await tx.query<{ outcome: SendOutcome; fault_ours: boolean; first_attempt_at: Date }>(
-    CONSECUTIVE,
-    [addressId],
-  );
+  const rows = await tx.query<{
+    id: string;
+    outcome: SendOutcome;
+    fault_ours: boolean;
+    first_attempt_at: Date;
+  }>(CONSECUTIVE, [addressId]);
   const finals = rows.map((row) => ({
+    id: row.id,
     outcome: row.outcome,
     fault: row.fault_ours ? ('ours' as const) : ('recipient' as const),
     firstAttemptAt: row.first_attempt_at.getTime(),
   }));
-  if (!softBounceLimitReached(finals, softBounceLimit)) return;
+  const reported = finals.find(({ id }) => id === reportedId);
+  if (reportedId !== undefined && reported === undefined) return;
+  if (!softBounceLimitReached(finals, softBounceLimit, reported?.firstAttemptAt)) return;
   await addSuppressionsLocked(tx, { ...BOUNCE, reason: 'soft_bounce_limit' }, now, [
     { addressId, reason: 'bounced', note: 'soft_bounce_limit' },
   ]);

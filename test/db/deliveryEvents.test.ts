@@ -255,6 +255,30 @@ describe('delivery events', () => {
     await account.setting({ soft_bounce_limit: 5 });
   });
 
+  it.each([[[0, 1]], [[1, 0]]])(
+    'I5 reports in the order %s count in a row though a later send still stands as delivered',
+    async (order) => {
+      await account.setting({ soft_bounce_limit: 2 });
+      const prospect = await account.prospect(`relay${++counter}@example.net`);
+      const sends: TestSend[] = [];
+      for (const day of [0, 1, 2]) {
+        const send = await account.send(prospect, { emailId });
+        await account.db.query(
+          plain(
+            `update send set state = 'final', outcome = 'delivered', first_attempt_at = $2 where id = $1`,
+          ),
+          [send.sendId, new Date(NOW.getTime() + day * 86_400_000)],
+        );
+        sends.push(send);
+      }
+      for (const [index, bounced] of [false, true].entries()) {
+        await apply(sends[order[index]!]!, 'gave_up');
+        expect(await stateOf(sends[2]!)).toMatchObject({ outcome: 'delivered', bounced });
+      }
+      await account.setting({ soft_bounce_limit: 5 });
+    },
+  );
+
   it('any order and any repetition of the same events ends the same', async () => {
     await fc.assert(
       fc.asyncProperty(

@@ -35,8 +35,27 @@ describe('softBounceLimitReached (I5)', () => {
     expect(softBounceLimitReached([...around, ended('delivered', 6)], 1)).toBe(false);
   });
 
+  it('counts the row around a first attempt, up to the deliveries on both sides', () => {
+    const list = [
+      ...[1, 2, 4, 5, 7].map((at) => ended('exhausted', at)),
+      ended('delivered', 3),
+      ended('delivered', 6),
+    ];
+    for (const [at, length] of [
+      [1, 2],
+      [2, 2],
+      [4, 2],
+      [5, 2],
+      [7, 1],
+    ] as const) {
+      expect(softBounceLimitReached(list, length, at)).toBe(true);
+      expect(softBounceLimitReached(list, length + 1, at)).toBe(false);
+    }
+  });
+
   it('takes a delivery begun in the same moment for the later one', () => {
     expect(softBounceLimitReached([ended('exhausted', 1), ended('delivered', 1)], 1)).toBe(false);
+    expect(softBounceLimitReached([ended('exhausted', 1), ended('delivered', 1)], 1, 1)).toBe(true);
   });
 
   it('never is with a limit of 0', () => {
@@ -52,6 +71,20 @@ describe('softBounceLimitReached (I5)', () => {
           if (outcome === 'exhausted' && fault === 'recipient') run++;
         }
         expect(softBounceLimitReached(list, limit)).toBe(run >= limit);
+      }),
+    );
+  });
+
+  it('of the row around a first attempt is that of the last row before the next delivery', () => {
+    fc.assert(
+      fc.property(finals, fc.integer({ min: 1, max: 6 }), fc.nat(50), (list, limit, at) => {
+        const next = Math.min(
+          ...list
+            .filter(({ outcome, firstAttemptAt }) => outcome === 'delivered' && firstAttemptAt >= at)
+            .map(({ firstAttemptAt }) => firstAttemptAt),
+        );
+        const before = list.filter(({ firstAttemptAt }) => firstAttemptAt < next);
+        expect(softBounceLimitReached(list, limit, at)).toBe(softBounceLimitReached(before, limit));
       }),
     );
   });
