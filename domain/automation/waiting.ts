@@ -27,15 +27,17 @@ export function nextRunTime(when: When, now: number): number {
   );
 }
 
+/** Most transactions are over in a moment, and changes are to enroll people within five seconds. */
 const SHORTEST_SETTLE_MS = 200;
 const LONGEST_SETTLE_MS = 5_000;
 
 /**
  * How soon to look again for the end of transactions that were under way when an automation was activated, in milliseconds:
- * each pause as long as all before it, since one that lasted for minutes will not be over in the next instant.
+ * after a twentieth of the time that it has been so far, since one that lasted for minutes will not be over in the next
+ * instant.
  *
  * @param waited since its run began, in milliseconds
  */
 export function settlePause(waited: number): number {
-  return Math.min(Math.max(waited, SHORTEST_SETTLE_MS), LONGEST_SETTLE_MS);
+  return Math.min(Math.max(Math.round(waited / 20), SHORTEST_SETTLE_MS), LONGEST_SETTLE_MS);
 }
