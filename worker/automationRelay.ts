@@ -1,7 +1,7 @@
 import type { WorkflowProcesses } from '../adapters/temporal/processes.ts';
 import type { Database, Transaction } from '../db/connection.ts';
 import { Programs } from '../db/queries/automations.ts';
-import { broadcastAggregate, readUnfinishedBroadcasts } from '../db/queries/broadcasts.ts';
+import { readUnfinishedBroadcasts, wakeOf } from '../db/queries/broadcasts.ts';
 import { enrollChanged } from '../db/queries/enrolling.ts';
 import {
   followAutomation,
@@ -83,10 +83,7 @@ async function wakeTheOthersHeldBack(tx: Transaction, now: Date): Promise<void> 
   const broadcasts = await readUnfinishedBroadcasts(tx);
   await addToOutbox(tx, now, [
     { aggregate: 'setting:sends', message: { type: 'wakePausedSends' } },
-    ...broadcasts.map(({ id, run }) => ({
-      aggregate: broadcastAggregate(id),
-      message: { type: 'wakeBroadcast', broadcastId: id, run } as const,
-    })),
+    ...broadcasts.map(wakeOf),
   ]);
 }
 

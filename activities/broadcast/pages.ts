@@ -315,16 +315,19 @@ class Lane {
         await this.#take(work, recipients);
         if (work.open > 0) continue;
       }
-      await this.#leave(work, work.later === null ? 'done' : 'open');
+      await this.#leave(work);
     }
   }
 
-  async #leave(work: PageWork, state: 'open' | 'done', openFrom: Date | null = work.later): Promise<void> {
+  async #leave(work: PageWork): Promise<void> {
     const { db, clock } = this.#parts;
     this.#works.delete(work);
     if (work.lost) return;
+    const isDone = work.open === 0 && work.later === null && !work.readAgain;
+    // Whoever was not come to can leave at any time.
+    const openFrom = work.open === 0 ? work.later : null;
     await persistently(() =>
-      leavePage(db, clock(), work.page, { state, openFrom }, (before) =>
+      leavePage(db, clock(), work.page, { state: isDone ? 'done' : 'open', openFrom }, (before) =>
         sumOfGateWindows([before, work.gateWindows]),
       ),
     );
@@ -345,9 +348,6 @@ class Lane {
   }
 
   async #leaveAll(): Promise<void> {
-    for (const work of this.#works) {
-      const isDone = work.open === 0 && work.later === null && !work.readAgain;
-      await this.#leave(work, isDone ? 'done' : 'open', work.open === 0 ? work.later : null);
-    }
+    for (const work of this.#works) await this.#leave(work);
   }
 }

@@ -4,7 +4,7 @@ import type { BroadcastState } from '../../domain/broadcast/words.ts';
 import type { Origin } from '../../domain/words.ts';
 import { plain, type Transaction } from '../connection.ts';
 import { addAuditEntries } from './audit.ts';
-import { type Broadcast, broadcastAggregate, lockBroadcast } from './broadcasts.ts';
+import { type Broadcast, findEmailInUse, lockBroadcast, wakeOf } from './broadcasts.ts';
 import { addToOutbox } from './outbox.ts';
 
 /** What is to be different; what is left out stays. */
@@ -22,7 +22,6 @@ export type BroadcastEdited =
   /** What it is, and what cannot be changed in that state. */
   | { readonly kind: 'too_late'; readonly state: BroadcastState; readonly field: BroadcastField };
 
-const EMAIL = plain('select id from email where id = $1 and archived_at is null');
 const UPDATE = plain(`
   update broadcast set name = $2, email_id = $3, audience = $4, per_minute = $5, start_at = $6 where id = $1`);
 
@@ -46,18 +45,13 @@ export async function editBroadcast(
   for (const field of Object.keys(edit) as BroadcastField[]) {
     if (!allowed.includes(field)) return { kind: 'too_late', state: broadcast.state, field };
   }
-  if (edit.emailId !== undefined) {
-    const [email] = await tx.query(EMAIL, [edit.emailId]);
-    if (email === undefined) return { kind: 'no_email' };
+  if (edit.emailId !== undefined && (await findEmailInUse(tx, edit.emailId)) === null) {
+    return { kind: 'no_email' };
   }
   const { name, emailId, audience, perMinute, startAt } = { ...broadcast, ...edit };
   await tx.query(UPDATE, [id, name, emailId, JSON.stringify(audience), perMinute, startAt]);
   if (broadcast.state !== 'draft') await writeDown(tx, origin, now, broadcast, edit);
-  if (edit.startAt !== undefined) {
-    const { run } = broadcast;
-    const message = { type: 'wakeBroadcast', broadcastId: id, run } as const;
-    await addToOutbox(tx, now, [{ aggregate: broadcastAggregate(id), message }]);
-  }
+  if (edit.startAt !== undefined) await addToOutbox(tx, now, [wakeOf(broadcast)]);
   return { kind: 'done' };
 }
 

@@ -8,7 +8,7 @@ import { endSends } from './ending.ts';
 import { readSendFacts } from './facts.ts';
 import { Conditions, type Page } from './keyset.ts';
 import { lockSends } from './locks.ts';
-import { addToOutbox } from './outbox.ts';
+import { addToOutbox, type OutboxMessage } from './outbox.ts';
 import { cancelSends } from './sends.ts';
 
 /** One email to many; what became of its recipients is told by `broadcastReport.ts`. */
@@ -56,6 +56,15 @@ const INSERT = plain(`
   values ($1, $2, $3, $4, 'draft', $5, $6, $7, $8)
   on conflict (idempotency_key) where idempotency_key is not null do nothing returning id`);
 
+/** Kind and newest version of an email. @returns `null` where there is no such email, or it is archived */
+export async function findEmailInUse(
+  on: Session,
+  id: string,
+): Promise<{ kind: EmailKind; version: number } | null> {
+  const [email] = await on.query<{ kind: EmailKind; version: number }>(EMAIL, [id]);
+  return email ?? null;
+}
+
 /** Makes a draft; nothing is sent before it is started. */
 export async function createBroadcast(
   tx: Transaction,
@@ -64,8 +73,7 @@ export async function createBroadcast(
 ): Promise<CreatedBroadcast> {
   const existing = await findByKey(tx, request);
   if (existing !== null) return existing;
-  const [email] = await tx.query(EMAIL, [request.emailId]);
-  if (email === undefined) return { kind: 'no_email' };
+  if ((await findEmailInUse(tx, request.emailId)) === null) return { kind: 'no_email' };
   const id = uuidv7();
   const { name, emailId, audience, perMinute, idempotencyKey, requestHash } = request;
   const [made] = await tx.query(INSERT, [
@@ -119,8 +127,16 @@ export async function searchBroadcasts(
 }
 
 /** Aggregate of everything about one broadcast: its entries go out in order. */
-export function broadcastAggregate(broadcastId: string): string {
+function broadcastAggregate(broadcastId: string): string {
   return `broadcast:${broadcastId}`;
+}
+
+/** Tells the workflow of a broadcast to look at it. */
+export function wakeOf({ id, run }: Pick<Broadcast, 'id' | 'run'>): {
+  aggregate: string;
+  message: OutboxMessage;
+} {
+  return { aggregate: broadcastAggregate(id), message: { type: 'wakeBroadcast', broadcastId: id, run } };
 }
 
 /*
@@ -210,12 +226,12 @@ async function apply(
   command: BroadcastCommand,
   startAt: Date | null,
 ): Promise<BroadcastState | null> {
-  const { id: broadcastId, run } = broadcast;
+  const { id: broadcastId } = broadcast;
   const aggregate = broadcastAggregate(broadcastId);
   switch (command) {
     case 'start': {
-      const [email] = await tx.query<{ kind: EmailKind; version: number }>(EMAIL, [broadcast.emailId]);
-      if (email === undefined) return null;
+      const email = await findEmailInUse(tx, broadcast.emailId);
+      if (email === null) return null;
       const state = startAt !== null && startAt > now ? 'scheduled' : 'sending';
       await tx.query(START, [broadcastId, state, startAt, email.version, state === 'scheduled' ? null : now]);
       await addToOutbox(tx, now, [{ aggregate, message: { type: 'startBroadcast', broadcastId, run: 1 } }]);
@@ -223,20 +239,20 @@ async function apply(
     }
     case 'pause':
       await tx.query(PAUSE, [broadcastId, now]);
-      await addToOutbox(tx, now, [{ aggregate, message: { type: 'wakeBroadcast', broadcastId, run } }]);
+      await addToOutbox(tx, now, [wakeOf(broadcast)]);
       return 'paused';
     case 'resume': {
       const waits = broadcast.startAt !== null && broadcast.startedAt === null;
       const state = waits ? 'scheduled' : 'sending';
       await tx.query(RESUME, [broadcastId, state, now]);
-      await addToOutbox(tx, now, [{ aggregate, message: { type: 'wakeBroadcast', broadcastId, run } }]);
+      await addToOutbox(tx, now, [wakeOf(broadcast)]);
       return state;
     }
     case 'cancel':
       await tx.query(CANCEL, [broadcastId, now]);
       if (broadcast.state !== 'draft') {
         await addToOutbox(tx, now, [
-          { aggregate, message: { type: 'wakeBroadcast', broadcastId, run } },
+          wakeOf(broadcast),
           { aggregate: `${aggregate}:sends`, message: { type: 'endSendsOfBroadcast', broadcastId } },
         ]);
       }
