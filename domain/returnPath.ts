@@ -10,8 +10,8 @@ import { readToken, type TokenParts, writeToken } from './unsubscribeToken.ts';
 const PREFIX = 'b-';
 
 /** What the tag is made over. No attempt is in it: a report is about the send, whichever attempt it was. */
-export function returnPathContent(sendId: string): Uint8Array {
-  return new TextEncoder().encode(`heed return path ${sendId}`);
+export function returnPathContent(sendId: string): string {
+  return `heed return path ${sendId}`;
 }
 
 export function writeReturnPath(parts: TokenParts, domain: string): string {

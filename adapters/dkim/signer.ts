@@ -13,13 +13,14 @@ export interface DkimKey {
 /** Signs messages (RFC 6376, RFC 8463). */
 export interface DkimSigner {
   /**
-   * The message with a signature by every key of the domain that it is from, or of a parent of it, so that one of them
-   * counts for DMARC (RFC 7489 section 3.1.1); by all keys where there is none of these.
+   * What is to stand in front of a message: a signature by every key of the domain that it is from, or of a parent of
+   * it, so that one of them counts for DMARC (RFC 7489 section 3.1.1); by all keys where there is none of these.
    *
-   * @param message with CRLF line ends
+   * @param message with CRLF line ends; of a text each character is an octet
    * @param fromDomain domain of its From address
+   * @returns whole fields, each with its CRLF
    */
-  sign(message: Uint8Array, fromDomain: string): Promise<Buffer>;
+  signaturesOf(message: Uint8Array | string, fromDomain: string): Promise<string>;
 }
 
 /** What a signature covers, where it is there. */
@@ -61,14 +62,15 @@ const signInThreadPool = promisify(signData);
  */
 export function createDkimSigner(keys: readonly DkimKey[], clock: () => number = Date.now): DkimSigner {
   return {
-    async sign(message, fromDomain) {
-      if (keys.length === 0) return Buffer.from(message.buffer, message.byteOffset, message.length);
-      const { fields, body } = splitMessage(Buffer.from(message).toString('latin1'));
+    async signaturesOf(message, fromDomain) {
+      if (keys.length === 0) return '';
+      const text = typeof message === 'string' ? message : Buffer.from(message).toString('latin1');
+      const { fields, body } = splitMessage(text);
       const bodyHash = createHash('sha256').update(relaxedBody(body), 'latin1').digest('base64');
       const signatures = await Promise.all(
         keysFor(keys, fromDomain).map((key) => signatureOf(key, fields, bodyHash, clock())),
       );
-      return Buffer.concat([Buffer.from(signatures.join(''), 'latin1'), message]);
+      return signatures.join('');
     },
   };
 }

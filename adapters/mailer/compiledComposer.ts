@@ -42,7 +42,7 @@ export function createCompiledComposer(plain: EmailComposer, unsubscribing: Unsu
           }),
         );
       if (!content) return plain.compose(send);
-      return { ok: true, message: { from: email.fromAddress, to: recipient!, content, wireReady: true } };
+      return { ok: true, message: { from: email.fromAddress, to: recipient!, content } };
     },
   };
 }

@@ -1,4 +1,5 @@
 import { encode as toQuotedPrintable, wrap as wrapQuotedPrintable } from 'nodemailer/lib/qp';
+import { remembering } from './remembering.ts';
 import {
   type EmailTemplates,
   headerLine,
@@ -42,8 +43,8 @@ export interface MessageOfRecipient {
 }
 
 export interface CompiledMessage {
-  /** @returns the message, ready for the wire; `null` where it has to be composed the plain way */
-  write(message: MessageOfRecipient): Buffer | null;
+  /** @returns the message, of 7-bit characters and ready for the wire; `null` where it has to be composed the plain way */
+  write(message: MessageOfRecipient): string | null;
 }
 
 /**
@@ -66,31 +67,39 @@ export function compileMessage(
   if (subject === null || fromName === null || text === null || html === null) return null;
 
   const reply = replyTo === null ? '' : `Reply-To: ${mailbox(replyTo)}\r\n`;
-  const from = mailbox(fromAddress);
+  const address = mailbox(fromAddress);
+  const fromOf = remembering((written: string) => {
+    const name = headerLine(written, LONGEST_NAME);
+    return name === '' ? address : `${phrase(name)} <${address}>`;
+  });
+  const subjectOf = remembering((written: string) => unstructured(headerLine(written, LONGEST_SUBJECT)));
+  const dateOf = remembering((milliseconds: number) =>
+    new Date(milliseconds).toUTCString().replace('GMT', '+0000'),
+  );
   const writeBodies = bodiesOf(text, html);
   return {
     write({ firstFields, messageId, date, to, values, unsubscribeUrl, headers }) {
       if (!PLAIN_ADDRESS.test(to)) return null;
       const bodies = writeBodies(values, unsubscribeUrl);
       if (bodies === null) return null;
-      const name = headerLine(written(fromName, values, unsubscribeUrl), LONGEST_NAME);
       const head =
-        `${firstFields}From: ${name === '' ? from : `${phrase(name)} <${from}>`}\r\n` +
-        `To: ${mailbox(to)}\r\n${reply}` +
-        `Subject: ${unstructured(headerLine(written(subject, values, unsubscribeUrl), LONGEST_SUBJECT))}\r\n` +
-        `Message-ID: ${messageId}\r\nDate: ${date.toUTCString().replace('GMT', '+0000')}\r\n`;
+        `${firstFields}From: ${fromOf(written(fromName, values, unsubscribeUrl))}\r\n` +
+        `To: ${mailbox(to)}\r\n${reply}Subject: ${subjectOf(written(subject, values, unsubscribeUrl))}\r\n` +
+        `Message-ID: ${messageId}\r\nDate: ${dateOf(date.getTime())}\r\n`;
       let further = '';
       for (const [header, value] of Object.entries(headers)) {
         further += `${header}: ${value.replaceAll(', ', ',\r\n ')}\r\n`;
       }
-      return Buffer.from(`${head}${further}${bodies}`, 'latin1');
+      return `${head}${further}${bodies}`;
     },
   };
 }
 
 const NOTHING: SlottedTemplate = { texts: [''], slots: [] };
 
-type Body = { readonly encoded: readonly string[]; readonly slots: readonly Slot[] };
+/** Encoded with its soft line breaks; `null` where half of a line end may be at its edge. */
+type EncodedSlot = (values: MergeValues, unsubscribeUrl: string | null) => string | null;
+type Body = { readonly encoded: readonly string[]; readonly slots: readonly EncodedSlot[] };
 
 /** Static texts as they stand in the message, with the link below where the template has none. */
 function bodyOf(part: 'html' | 'text', source: string, hasLink: boolean): Body | null {
@@ -100,7 +109,15 @@ function bodyOf(part: 'html' | 'text', source: string, hasLink: boolean): Body |
   // A CR at the edge of a slot may be half of a line end.
   if (linked === null || linked.texts.some((text) => text.endsWith('\r'))) return null;
   const encoded = linked.texts.map((text) => quotedPrintable(text.toWellFormed().replace(/\r\n?/g, '\n')));
-  return { slots: linked.slots, encoded };
+  return { slots: linked.slots.map(encodedSlot), encoded };
+}
+
+function encodedSlot(slot: Slot): EncodedSlot {
+  const encodedOf = (value: string) =>
+    value.includes('\r') ? null : `${SOFT_BREAK}${encodedValue(value)}${SOFT_BREAK}`;
+  // Names and places repeat, the link does not.
+  const encode = slot.isUnsubscribeUrl ? encodedOf : remembering(encodedOf);
+  return (values, url) => encode(slot.render(values, url));
 }
 
 /**
@@ -177,11 +194,10 @@ function encodedBody(
   unsubscribeUrl: string | null,
 ): string | null {
   let body = encoded[0]!;
-  for (const [index, slot] of slots.entries()) {
-    const value = slot.render(values, unsubscribeUrl);
-    // Half of a line end may be at its edge.
-    if (value.includes('\r')) return null;
-    body += `${SOFT_BREAK}${encodedValue(value)}${SOFT_BREAK}${encoded[index + 1]}`;
+  for (let index = 0; index < slots.length; index += 1) {
+    const value = slots[index]!(values, unsubscribeUrl);
+    if (value === null) return null;
+    body += value + encoded[index + 1]!;
   }
   return body;
 }
@@ -193,9 +209,10 @@ function encodedValue(value: string): string {
 }
 
 function written(template: SlottedTemplate, values: MergeValues, unsubscribeUrl: string | null): string {
-  let text = template.texts[0]!;
-  for (const [index, slot] of template.slots.entries()) {
-    text += slot.render(values, unsubscribeUrl) + template.texts[index + 1]!;
+  const { texts, slots } = template;
+  let text = texts[0]!;
+  for (let index = 0; index < slots.length; index += 1) {
+    text += slots[index]!.render(values, unsubscribeUrl) + texts[index + 1]!;
   }
   return text;
 }

@@ -6,12 +6,11 @@ export interface OutgoingMessage {
   readonly from: string;
   /** One recipient without angle brackets. */
   readonly to: string;
-  readonly content: Uint8Array;
   /**
-   * Whoever made the content knows of it what is looked for otherwise: its line ends are CRLF, one stands at its end, no
-   * line begins with a dot and no octet is above 127.
+   * Octets; or a text of 7-bit characters whose maker knows of it what is looked for otherwise: its line ends are CRLF,
+   * one stands at its end, and no line begins with a dot.
    */
-  readonly wireReady?: boolean;
+  readonly content: Uint8Array | string;
 }
 
 /** Questions that the conversation asks its owner at the points where the answer matters. */

@@ -29,16 +29,25 @@ export function createSigningComposer(
       if (!composed.ok) return composed;
       const { message } = composed;
       const { fromAddress } = send.email;
+      const signatures = await dkim.signaturesOf(
+        message.content,
+        fromAddress.slice(fromAddress.lastIndexOf('@') + 1),
+      );
       return {
         ok: true,
         message: {
           ...message,
           from: returnPath === null ? message.from : returnPath.of(send.sendId),
-          content: await dkim.sign(message.content, fromAddress.slice(fromAddress.lastIndexOf('@') + 1)),
+          content: inFront(signatures, message.content),
         },
       };
     },
   };
+}
+
+function inFront(fields: string, content: Uint8Array | string): Uint8Array | string {
+  if (typeof content === 'string') return fields + content;
+  return fields === '' ? content : Buffer.concat([Buffer.from(fields, 'latin1'), content]);
 }
 
 /**

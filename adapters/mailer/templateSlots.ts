@@ -1,5 +1,6 @@
 import { type Liquid, type Output, type Template, TokenKind } from 'liquidjs';
 import { UNSUBSCRIBE_FIELD } from '../../domain/email/mergeFields.ts';
+import { createMemory } from './remembering.ts';
 import { customKeysOf, engineOf, type MergeValues, scopeOf, type TemplatePart } from './render.ts';
 
 /** What stands between the static texts of a template. */
@@ -15,8 +16,6 @@ export interface SlottedTemplate {
   readonly slots: readonly Slot[];
 }
 
-/** Results of filters that are remembered for each slot: names and places repeat. */
-const REMEMBERED = 20_000;
 /** Their result is another one at another time. */
 const FILTERS_OF_TIME = /^date/;
 
@@ -77,22 +76,15 @@ function filtered(
     String(engine.renderSync(templates, scopeOf(values, customKeys, url))).toWellFormed();
   const isOfRecipient = paths.some((path) => path[0] === UNSUBSCRIBE_FIELD);
   if (isOfRecipient || filters.some(({ name }) => FILTERS_OF_TIME.test(name))) return render;
-  const remembered = new Map<string, string>();
+  // A text alone needs no marks of its type.
+  const [ofText, ofOthers] = [createMemory<string, string>(), createMemory<string, string>()];
   const [path] = paths;
   return (values, url) => {
     const value = paths.length === 1 ? valueAt(values, path!) : undefined;
-    // A text alone needs no marks of its type; nothing that JSON writes begins with this letter.
-    const key =
-      typeof value === 'string'
-        ? `T${value}`
-        : JSON.stringify(paths.map((one) => valueAt(values, one) ?? null));
-    let text = remembered.get(key);
-    if (text === undefined) {
-      text = render(values, url);
-      if (remembered.size >= REMEMBERED) remembered.clear();
-      remembered.set(key, text);
-    }
-    return text;
+    const work = () => render(values, url);
+    return typeof value === 'string'
+      ? ofText(value, work)
+      : ofOthers(JSON.stringify(paths.map((one) => valueAt(values, one) ?? null)), work);
   };
 }
 

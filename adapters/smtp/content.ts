@@ -5,17 +5,19 @@ const CRLF = Buffer.from('\r\n');
 
 /** Content in the form in which DATA carries it, without the final dot. */
 export interface WireContent {
-  /** Dot-stuffed (RFC 5321 section 4.5.2) and ending with CRLF. The very bytes given where nothing had to change. */
-  readonly octets: Buffer;
+  /**
+   * Dot-stuffed (RFC 5321 section 4.5.2) and ending with CRLF. The very bytes given where nothing had to change; a text
+   * has one character an octet.
+   */
+  readonly octets: Buffer | string;
   /** Message size in the sense of RFC 1870 section 3: with CRLFs, without the stuffed dots. */
   readonly size: number;
   readonly eightBit: boolean;
 }
 
-/** Content of which it is known that nothing has to be changed. */
-export function readyContent(content: Uint8Array): WireContent {
-  const octets = Buffer.from(content.buffer, content.byteOffset, content.length);
-  return { octets, size: octets.length, eightBit: false };
+/** Content of which it is known that nothing has to be changed, of 7-bit characters. */
+export function readyContent(content: string): WireContent {
+  return { octets: content, size: content.length, eightBit: false };
 }
 
 /**
@@ -24,7 +26,7 @@ export function readyContent(content: Uint8Array): WireContent {
  * @returns `null` for a CR or LF on its own: it must not be sent (RFC 5321 section 2.3.8), for servers disagree on
  * whether it ends a line, and with it on where the message ends.
  */
-export function wireContent(content: Uint8Array): WireContent | null {
+export function wireContent(content: Uint8Array): (WireContent & { readonly octets: Buffer }) | null {
   const length = content.length;
   const dots: number[] = [];
   let seen = 0;

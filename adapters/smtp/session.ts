@@ -27,7 +27,7 @@ type Step =
   | { readonly passed: false; readonly end: Transmission };
 
 interface Prepared {
-  readonly envelope: readonly [mail: string, rcpt: string];
+  readonly envelope: readonly [mail: string | Uint8Array, rcpt: string | Uint8Array];
   readonly content: WireContent;
 }
 
@@ -176,7 +176,7 @@ export class SmtpSession {
       queued.ended(early);
       return null;
     }
-    this.#wire.write(`${envelope.join('')}DATA\r\n`);
+    this.#wire.write(...envelope, 'DATA\r\n');
     queued.begun(performance.now());
     return { queued, content, wasBehind: false };
   }
@@ -321,7 +321,8 @@ export class SmtpSession {
       );
     }
 
-    const content = message.wireReady ? readyContent(message.content) : wireContent(message.content);
+    const { content: given } = message;
+    const content = typeof given === 'string' ? readyContent(given) : wireContent(given);
     if (content === null) {
       return unsendable(
         'content_line_ends',
@@ -345,13 +346,14 @@ export class SmtpSession {
     if (size !== null) mail += ` SIZE=${content.size}`;
     if (content.eightBit) mail += ' BODY=8BITMIME';
     if (international) mail += ' SMTPUTF8';
-    return { envelope: [`${mail}\r\n`, `RCPT TO:<${to}>\r\n`], content };
+    const encode = (command: string) => (international ? Buffer.from(command) : command);
+    return { envelope: [encode(`${mail}\r\n`), encode(`RCPT TO:<${to}>\r\n`)], content };
   }
 
   /** MAIL and RCPT; `null` once the recipient is accepted. */
   async #sendEnvelope([mail, rcpt]: Prepared['envelope']): Promise<Transmission | null> {
     const { pipelining } = this.#extensions;
-    this.#wire.write(pipelining ? mail + rcpt : mail);
+    this.#wire.write(...(pipelining ? [mail, rcpt] : [mail]));
     const sender = await this.#expect('mail', 2);
     if (!sender.passed) {
       if (pipelining) {
@@ -389,9 +391,10 @@ export class SmtpSession {
       this.#wire.write(octets, '.\r\n');
     } else {
       // The last CRLF of the content is the first of CRLF.CRLF: it is held back until the rest is out.
-      const end = octets.length - 2;
+      const bytes = typeof octets === 'string' ? Buffer.from(octets, 'latin1') : octets;
+      const end = bytes.length - 2;
       for (let at = 0; at < end; at += BLOCK_OCTETS) {
-        await this.#wire.flush(octets.subarray(at, Math.min(at + BLOCK_OCTETS, end)), this.#timeouts.message);
+        await this.#wire.flush(bytes.subarray(at, Math.min(at + BLOCK_OCTETS, end)), this.#timeouts.message);
         const interrupted = this.#spokeEarly('message');
         if (interrupted !== null) return interrupted;
       }

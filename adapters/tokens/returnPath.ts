@@ -1,6 +1,6 @@
-import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import { readReturnPath, returnPathContent, writeReturnPath } from '../../domain/returnPath.ts';
-import { TAG_BYTES } from '../../domain/unsubscribeToken.ts';
+import { createMac } from './mac.ts';
 
 /** Makes and reads the return paths of sends: where reports about them come back to. */
 export interface ReturnPath {
@@ -24,24 +24,18 @@ export function createReturnPath(options: {
   readonly keys: readonly Uint8Array[];
 }): ReturnPath {
   const domain = options.domain.toLowerCase();
-  const secrets = options.keys.map((key) => {
-    if (key.length < 32) throw new RangeError('a token key has fewer than 32 bytes');
-    return createSecretKey(key);
-  });
-  const [signing] = secrets;
+  const macs = options.keys.map(createMac);
+  const [signing] = macs;
   if (signing === undefined) throw new RangeError('there is no token key');
   return {
-    of: (sendId) => writeReturnPath({ sendId, tag: tagOf(signing, sendId) }, domain),
+    of: (sendId) => writeReturnPath({ sendId, tag: signing(returnPathContent(sendId)) }, domain),
     sendOf(address) {
       const parts = readReturnPath(address, domain);
       if (parts === null) return null;
       const { sendId, tag } = parts;
-      const right = secrets.map((key) => timingSafeEqual(tagOf(key, sendId), tag)).includes(true);
+      const content = returnPathContent(sendId);
+      const right = macs.map((mac) => timingSafeEqual(mac(content), tag)).includes(true);
       return right ? sendId : null;
     },
   };
-}
-
-function tagOf(key: KeyObject, sendId: string): Uint8Array {
-  return createHmac('sha256', key).update(returnPathContent(sendId)).digest().subarray(0, TAG_BYTES);
 }

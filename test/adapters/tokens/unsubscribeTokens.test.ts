@@ -1,7 +1,8 @@
-import { randomBytes } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { v7 as uuidv7 } from 'uuid';
 import { describe, expect, test } from 'vitest';
+import { createMac } from '../../../adapters/tokens/mac.ts';
 import { createUnsubscribeTokens } from '../../../adapters/tokens/unsubscribeTokens.ts';
 import { decodeBase32, encodeBase32 } from '../../../domain/base32.ts';
 import { readToken } from '../../../domain/unsubscribeToken.ts';
@@ -41,6 +42,19 @@ describe('base32', () => {
       { numRuns: 2000 },
     );
   });
+});
+
+test('tags are the beginnings of HMAC-SHA256, whatever the key and the content', () => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ minLength: 32, maxLength: 150 }),
+      fc.string({ unit: 'grapheme', maxLength: 200 }),
+      (key, content) => {
+        const hmac = createHmac('sha256', key).update(content).digest();
+        expect(Buffer.from(createMac(key)(content))).toEqual(hmac.subarray(0, 16));
+      },
+    ),
+  );
 });
 
 describe('tokens', () => {
