@@ -18,11 +18,17 @@ export class PageWork {
   readAgain = false;
   /** Another lane has it now. */
   lost = false;
+  /**
+   * Somebody in it may have an attempt that nobody makes any more: it was claimed before, or an outcome here was not for
+   * us to tell.
+   */
+  mayHaveOrphans: boolean;
 
   constructor(page: ClaimedPage, createdAt: Date, recipients: number) {
     this.page = page;
     this.createdAt = createdAt;
     this.open = recipients;
+    this.mayHaveOrphans = page.epoch > 1;
   }
 
   /** Leaves so many of them to whoever claims the page from then on. */

@@ -323,12 +323,13 @@ class Lane {
     const { db, clock } = this.#parts;
     this.#works.delete(work);
     if (work.lost) return;
+    const { page, gateWindows, mayHaveOrphans } = work;
     const isDone = work.open === 0 && work.later === null && !work.readAgain;
     // Whoever was not come to can leave at any time.
     const openFrom = work.open === 0 ? work.later : null;
     await persistently(() =>
-      leavePage(db, clock(), work.page, { state: isDone ? 'done' : 'open', openFrom }, (before) =>
-        sumOfGateWindows([before, work.gateWindows]),
+      leavePage(db, clock(), page, { state: isDone ? 'done' : 'open', openFrom, mayHaveOrphans }, (before) =>
+        sumOfGateWindows([before, gateWindows]),
       ),
     );
   }

@@ -329,7 +329,7 @@ export class Stream {
             this.#useUp(1);
             this.#gated.push({ ...one, ...decision });
           } else if (decision.kind === 'stopped') slice.push(one);
-          else this.#settle(one.work);
+          else this.#settleElsewhere(one.work);
         }
       }),
     );
@@ -609,7 +609,7 @@ export class Stream {
     } else if (decision.kind === 'stopped') {
       this.#gated.unshift(one);
     } else {
-      this.#settle(one.work);
+      this.#settleElsewhere(one.work);
     }
     this.#ring();
   }
@@ -645,7 +645,10 @@ export class Stream {
       .map(({ gated, end }) => ({ ...owned(gated), end }));
     const others = ended.filter(({ end }) => end.outcome !== 'delivered');
     // What the servers said is known only here: while this process lives it keeps trying to write it down.
-    if (deliveries.length > 0) await persistently(() => recordDeliveries(db, clock(), deliveries));
+    if (deliveries.length > 0) {
+      const recorded = await persistently(() => recordDeliveries(db, clock(), deliveries));
+      if (recorded < deliveries.length) for (const { gated } of ended) gated.work.mayHaveOrphans = true;
+    }
     await Promise.all(
       Array.from({ length: OUTCOMES_AT_A_TIME }, async () => {
         for (let one = others.pop(); one !== undefined; one = others.pop()) await this.#recordOther(one);
@@ -659,7 +662,8 @@ export class Stream {
 
   async #recordOther({ gated, end }: Ended): Promise<void> {
     const { db, clock } = this.#parts;
-    await persistently(() => recordOutcome(db, gated.item, gated.attempt, end, clock()));
+    const after = await persistently(() => recordOutcome(db, gated.item, gated.attempt, end, clock()));
+    if (after === null) gated.work.mayHaveOrphans = true;
     if (!end.holdsBack) return;
     const hold = await readHold(db, end.destination);
     if (hold !== null) this.#close(hold.until);
@@ -677,7 +681,13 @@ export class Stream {
   /** Somebody else has it now. */
   #forget(one: Gated): void {
     this.#handingOver -= 1;
-    this.#settle(one.work);
+    this.#settleElsewhere(one.work);
+  }
+
+  /** What became of somebody was not decided by the page's own gate. */
+  #settleElsewhere(work: PageWork): void {
+    work.mayHaveOrphans = true;
+    this.#settle(work);
   }
 
   #settle(work: PageWork): void {

@@ -321,6 +321,8 @@ export interface PageLeft {
   readonly state: 'open' | 'done';
   /** Nobody claims it before, since nobody left in it could leave; `null`: at any time. */
   readonly openFrom: Date | null;
+  /** Whether somebody in it may have an attempt that nobody makes any more; where it is done, they are looked for. */
+  readonly mayHaveOrphans: boolean;
 }
 
 /**
@@ -333,7 +335,7 @@ export async function leavePage(
   db: Database,
   now: Date,
   page: ClaimedPage,
-  { state, openFrom }: PageLeft,
+  { state, openFrom, mayHaveOrphans }: PageLeft,
   addWindows: (before: readonly number[]) => readonly number[],
 ): Promise<boolean> {
   return db.transaction(async (tx) => {
@@ -350,7 +352,7 @@ export async function leavePage(
     ]);
     if (left.length === 0) return false;
     await cancelLeftBehind(tx, now, page.broadcastId, [page.number]);
-    if (state === 'done') await handOrphansOver(tx, now, page);
+    if (state === 'done' && mayHaveOrphans) await handOrphansOver(tx, now, page);
     return true;
   });
 }

@@ -47,7 +47,7 @@ beforeAll(async () => {
 afterAll(() => account?.close());
 
 const now = () => new Date();
-const OPEN = { state: 'open', openFrom: null } as const;
+const OPEN = { state: 'open', openFrom: null, mayHaveOrphans: false } as const;
 const emails = (count: number) => {
   counter += 1;
   return Array.from({ length: count }, (_, index) => `p${index}@b${counter}.example.net`);
@@ -471,6 +471,25 @@ describe('cancelling while it is being sent', () => {
     await unmark(account.db, owned[0]!);
     expect(await leavePage(account.db, now(), page, OPEN, () => [])).toBe(true);
     expect((await sendsOf(account, id))[0]).toMatchObject(CANCELLED);
+  });
+
+  it('I7: whose attempt nobody makes any more when their page is done get workflows, where that may be', async () => {
+    const { owned, page } = await underWay(3, 1);
+    const told = () =>
+      account.db.query<{ runs: number[] }>(
+        plain(`select array_agg(run order by run) as runs from send where id = any($1::uuid[])`),
+        [owned.map(({ sendId }) => sendId)],
+      );
+    expect(
+      await leavePage(
+        account.db,
+        now(),
+        page,
+        { state: 'done', openFrom: null, mayHaveOrphans: true },
+        () => [],
+      ),
+    ).toBe(true);
+    expect(await told()).toEqual([{ runs: [1, 1, 1] }]);
   });
 
   it('ends what a lane left gated when it was paused before', async () => {
