@@ -122,8 +122,9 @@ const RECIPIENTS_OF_PAGE = `cross join lateral (
  * Recipients of a page that have no send yet; an address that has one in this broadcast gets no second one. Whoever was
  * deleted, merged away or erased since it was prepared gets none: of the erased there is no address to send to.
  */
-const RECIPIENTS =
-  plain(`select r.list_id, p.id, p.address_id, p.email, a.domain, p.first_name, p.last_name, p.company, p.title, p.phone, p.country,
+const RECIPIENTS = prepared(
+  'broadcast_page_recipients',
+  `select r.list_id, p.id, p.address_id, p.email, a.domain, p.first_name, p.last_name, p.company, p.title, p.phone, p.country,
      p.state, p.city, p.postal_code, p.website, p.lead_source, p.time_zone, p.custom
    from broadcast_page g
    ${RECIPIENTS_OF_PAGE} r
@@ -132,7 +133,8 @@ const RECIPIENTS =
      and not exists (select from send s where s.broadcast_id = $1 and s.address_id = p.address_id)
      -- Written so that only the prospect's own sends are looked through.
      and not exists (select from send s where s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from $1)
-   order by r.prospect_id`);
+   order by r.prospect_id`,
+);
 
 /** Sends of a page that were gated and are in nobody's hands any more. */
 const GATED = plain(`
@@ -236,13 +238,15 @@ const ORPHANS = plain(`
   select id, recipient_domain as "recipientDomain" from left_behind`);
 
 /** What is gated in pages of a cancelled broadcast; those of any other are not looked through. */
-const GATED_OF_CANCELLED = plain(`
-  select s.id from broadcast_page g
+const GATED_OF_CANCELLED = prepared(
+  'gated_of_cancelled_broadcast',
+  `select s.id from broadcast_page g
   ${RECIPIENTS_OF_PAGE} r
   join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
   join attempt a on a.send_id = s.id and a.state = 'gated'
   where g.broadcast_id = $1 and g.number = any($2::int[])
-    and (select state from broadcast where id = $1) = 'cancelled'`);
+    and (select state from broadcast where id = $1) = 'cancelled'`,
+);
 
 /** Nobody claims a page of a cancelled broadcast again, so what is left gated in it ends when it is given up. */
 async function cancelLeftBehind(
