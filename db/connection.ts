@@ -13,8 +13,16 @@ export interface Session {
 /** A transaction; only such a session may take locks. */
 export interface Transaction extends Session {
   readonly inTransaction: true;
-  /** Runs one statement without waiting for its end, to be the last of the work: it travels with the commit, and its failure is the transaction's. */
-  issue(statement: Statement, values?: readonly unknown[]): void;
+  /**
+   * Runs one statement without waiting for its end: what is only issued at the end of the work travels with the commit,
+   * and its failure is the transaction's.
+   *
+   * @returns its rows, to be looked at once the transaction is over
+   */
+  issue<Row extends pg.QueryResultRow = pg.QueryResultRow>(
+    statement: Statement,
+    values?: readonly unknown[],
+  ): Promise<Row[]>;
 }
 
 export interface Database extends Session {
@@ -121,7 +129,6 @@ async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Pr
   let broken: Error | undefined;
   // Statements that were issued behind one that fails, fail too and may be heard of first: what counts is the first.
   let cause: unknown;
-  let issued: Promise<unknown> | undefined;
   const query: Session['query'] = async (statement, values) => {
     try {
       return await run(client, statement, values);
@@ -133,8 +140,11 @@ async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Pr
   const tx: Transaction = {
     inTransaction: true,
     query,
-    issue: (statement, values) => {
-      issued = query(statement, values).catch(() => {});
+    issue(statement, values) {
+      const rows = query(statement, values) as Promise<never[]>;
+      // Its failure shows in the commit too.
+      rows.catch(() => {});
+      return rows;
     },
   };
   try {
@@ -142,9 +152,7 @@ async function once<T>(pool: pg.Pool, work: (tx: Transaction) => Promise<T>): Pr
     const begun = client.query('begin isolation level read committed');
     begun.catch(() => {});
     const result = await work(tx);
-    await begun;
-    const ended = await client.query('commit');
-    await issued;
+    const [, ended] = await Promise.all([begun, client.query('commit')]);
     // PostgreSQL answers the commit of a failed transaction with ROLLBACK and no error.
     if (ended.command !== 'COMMIT') {
       throw cause ?? new Error('the transaction was rolled back, since a statement in it had failed');

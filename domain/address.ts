@@ -204,8 +204,10 @@ export function parseDomain(input: string): { readonly domain: string } | Addres
  * that covers it can stand. Purely syntactic; `domain` is a normalised one.
  */
 export function parentDomains(domain: string): string[] {
-  const labels = domain.split('.');
-  return labels.slice(0, -1).map((_, index) => labels.slice(index).join('.'));
+  const parents: string[] = [];
+  const lastDot = domain.lastIndexOf('.');
+  for (let from = 0; from <= lastDot; from = domain.indexOf('.', from) + 1) parents.push(domain.slice(from));
+  return parents;
 }
 
 /** An at sign in the ways that reply texts write it: plain, full-width, percent- or quoted-printable-encoded. */

@@ -11,6 +11,10 @@ export const MAX_LINE_OCTETS = 4096;
 export const MAX_LINES = 128;
 export const MAX_REPLY_OCTETS = 32_768;
 
+/** Replies of one line that are remembered: a server says the same to nearly every message. */
+const REMEMBERED = 16;
+const LONGEST_REMEMBERED = 200;
+
 const LF = 0x0a;
 const CR = 0x0d;
 const SPACE = 0x20;
@@ -34,6 +38,7 @@ export class ReplyParser {
   #code = 0;
   #lines: string[] = [];
   #replyOctets = 0;
+  readonly #remembered = new Map<string, ServerReply>();
 
   /** Why the stream is not SMTP, or `null` as long as it is. */
   get fault(): string | null {
@@ -56,14 +61,25 @@ export class ReplyParser {
         this.#fault = `a reply line is longer than ${MAX_LINE_OCTETS} octets`;
         break;
       }
-      this.#line.set(chunk.subarray(at, end), this.#lineLength);
-      this.#lineLength += end - at;
-      if (lineFeed === -1) break;
+      const isWhole = !this.midReply && lineFeed !== -1;
+      const text = isWhole && end - at <= LONGEST_REMEMBERED ? latin1(chunk, at, end) : null;
+      let reply = text === null ? undefined : this.#remembered.get(text);
+      if (reply === undefined) {
+        this.#line.set(chunk.subarray(at, end), this.#lineLength);
+        this.#lineLength += end - at;
+        if (lineFeed === -1) break;
+        reply = this.#endLine() ?? undefined;
+        if (text !== null && reply !== undefined) this.#remember(text, reply);
+      }
       at = lineFeed + 1;
-      const reply = this.#endLine();
-      if (reply !== null) replies.push(reply);
+      if (reply !== undefined) replies.push(reply);
     }
     return replies;
+  }
+
+  #remember(text: string, reply: ServerReply): void {
+    if (this.#remembered.size >= REMEMBERED) this.#remembered.clear();
+    this.#remembered.set(text, reply);
   }
 
   #endLine(): ServerReply | null {
@@ -96,6 +112,11 @@ export class ReplyParser {
     this.#replyOctets = 0;
     return reply;
   }
+}
+
+/** One character an octet. */
+function latin1(octets: Uint8Array, from: number, to: number): string {
+  return Buffer.from(octets.buffer, octets.byteOffset + from, to - from).toString('latin1');
 }
 
 /** The code in the first three octets, or `null`: 200 to 599, for SMTP has no preliminary replies. */

@@ -3,7 +3,7 @@ import { decideSuppression } from '../../domain/suppression.ts';
 import type { EmailKind, SendOutcome, SuppressionReason } from '../../domain/words.ts';
 import { bareArray, type Database, plain, prepared, type Transaction } from '../connection.ts';
 import { shareGates } from './broadcasts.ts';
-import { byIndex } from './byIndex.ts';
+import { byIndex, queryByIndex } from './byIndex.ts';
 import { causesAsText } from './ending.ts';
 import type { AttemptOwnership } from './gate.ts';
 import { lockPageToAttempt, parentsOf } from './locks.ts';
@@ -292,19 +292,14 @@ const UNMARK = prepared(
  * @returns those that were; the others belong to somebody else now, and nothing of them may be handed over
  */
 export async function markSlice(db: Database, now: Date, owned: readonly OwnedSend[]): Promise<Set<string>> {
-  return db.transaction(async (tx) => {
-    const ids = owned.map((one) => one.sendId);
-    const [, [marked]] = await Promise.all([
-      byIndex(tx),
-      tx.query<UnlessAll>(MARK, [
-        bareArray(ids),
-        bareArray(owned.map((one) => one.attempt.number)),
-        bareArray(owned.map((one) => one.attempt.epoch)),
-        now,
-      ]),
-    ]);
-    return new Set(marked!.some ?? ids);
-  });
+  const ids = owned.map((one) => one.sendId);
+  const [marked] = await queryByIndex<UnlessAll>(db, MARK, [
+    bareArray(ids),
+    bareArray(owned.map((one) => one.attempt.number)),
+    bareArray(owned.map((one) => one.attempt.epoch)),
+    now,
+  ]);
+  return new Set(marked!.some ?? ids);
 }
 
 /** Takes the mark back from a message of which nothing was said to any server, to be gated anew. */

@@ -1,6 +1,6 @@
 import { bareArray, type Database, prepared } from '../connection.ts';
 import type { OwnedSend } from './broadcastGate.ts';
-import { byIndex } from './byIndex.ts';
+import { queryByIndex } from './byIndex.ts';
 import type { AttemptEnd } from './outcome.ts';
 
 /** A message that was accepted. */
@@ -51,20 +51,15 @@ export async function recordDeliveries(
 ): Promise<number> {
   // In the order of their ids, as everybody locks sends.
   const all = deliveries.toSorted((a, b) => (a.sendId < b.sendId ? -1 : 1));
-  return db.transaction(async (tx) => {
-    const [, [row]] = await Promise.all([
-      byIndex(tx),
-      tx.query<{ recorded: number }>(DELIVERED, [
-        bareArray(all.map((one) => one.sendId)),
-        bareArray(all.map((one) => one.attempt.number)),
-        bareArray(all.map((one) => one.attempt.epoch)),
-        bareArray(all.map((one) => one.end.replyCode)),
-        all.map((one) => one.end.enhancedCode),
-        all.map((one) => one.end.replyText),
-        all.map((one) => one.end.remoteHost),
-        now,
-      ]),
-    ]);
-    return row!.recorded;
-  });
+  const [row] = await queryByIndex<{ recorded: number }>(db, DELIVERED, [
+    bareArray(all.map((one) => one.sendId)),
+    bareArray(all.map((one) => one.attempt.number)),
+    bareArray(all.map((one) => one.attempt.epoch)),
+    bareArray(all.map((one) => one.end.replyCode)),
+    all.map((one) => one.end.enhancedCode),
+    all.map((one) => one.end.replyText),
+    all.map((one) => one.end.remoteHost),
+    now,
+  ]);
+  return row!.recorded;
 }

@@ -1,4 +1,5 @@
-import { prepared, type Transaction } from '../connection.ts';
+import type { QueryResultRow } from 'pg';
+import { type Database, prepared, type Statement, type Transaction } from '../connection.ts';
 
 const BY_INDEX = prepared(
   'by_index',
@@ -13,4 +14,18 @@ const BY_INDEX = prepared(
  */
 export async function byIndex(tx: Transaction): Promise<void> {
   await tx.query(BY_INDEX);
+}
+
+/** One such statement in a transaction of its own, which goes to the database and back once. */
+export async function queryByIndex<Row extends QueryResultRow>(
+  db: Database,
+  statement: Statement,
+  values: readonly unknown[],
+): Promise<Row[]> {
+  const rows = await db.transaction(async (tx) => {
+    tx.issue(BY_INDEX);
+    // Behind a promise it would be waited for before the commit is sent.
+    return { issued: tx.issue<Row>(statement, values) };
+  });
+  return rows.issued;
 }

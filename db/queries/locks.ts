@@ -138,7 +138,7 @@ const ROOT = '';
 
 /** Every domain that an entry could name to catch one of these domains, and the root of them all, sorted. */
 export function parentsOf(domains: readonly string[]): string[] {
-  return [ROOT, ...[...new Set(domains.flatMap((domain) => parentDomains(domain)))].sort()];
+  return [ROOT, ...[...new Set(domains.flatMap(parentDomains))].sort()];
 }
 
 /** Makes `Database.transaction` begin anew, as PostgreSQL's own serialization failure does. */

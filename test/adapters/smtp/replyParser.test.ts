@@ -37,6 +37,34 @@ describe('reply parser', () => {
     expect(replies[0]).toMatchObject({ code, enhancedCode, text: joined });
   });
 
+  it('says of what it has read before what it said then', () => {
+    const line = fc.constantFrom(
+      '250 2.1.0 ok',
+      '354 go on',
+      '550 5.1.1 M\xfcller',
+      '550 5.1.1 Müller',
+      '250-one',
+      '250 one',
+    );
+    fc.assert(
+      fc.property(fc.array(line, { maxLength: 60 }), fc.nat(30), (lines, ids) => {
+        const all = lines.flatMap((text, index) => [text, `250 2.0.0 queued as ${index % (ids + 1)}`]);
+        const one = new ReplyParser();
+        const replies = all.flatMap((text) => one.push(Buffer.from(`${text}\r\n`, 'latin1')));
+        const apart: ServerReply[] = [];
+        let begun = '';
+        for (const text of all) {
+          begun += `${text}\r\n`;
+          if (text[3] === ' ') {
+            apart.push(...new ReplyParser().push(Buffer.from(begun, 'latin1')));
+            begun = '';
+          }
+        }
+        expect(replies).toEqual(apart);
+      }),
+    );
+  });
+
   it('replaces bytes that are not UTF-8', () => {
     const { replies } = parse(Buffer.from('550 M\xfcller\r\n', 'latin1'));
     expect(replies[0]!.text).toBe('M\ufffdller');
