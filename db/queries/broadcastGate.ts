@@ -1,7 +1,7 @@
 import { parentDomains } from '../../domain/address.ts';
 import { decideSuppression } from '../../domain/suppression.ts';
 import type { EmailKind, SendOutcome, SuppressionReason } from '../../domain/words.ts';
-import { bareArray, type Database, plain, prepared, type Transaction } from '../connection.ts';
+import { bareArray, type Database, plain, prepared, type Transaction, textArray } from '../connection.ts';
 import { shareGates } from './broadcasts.ts';
 import { byIndex, queryByIndex } from './byIndex.ts';
 import { causesAsText } from './ending.ts';
@@ -172,7 +172,7 @@ export async function gateSlice(db: Database, slice: GateSlice): Promise<SliceDe
         bareArray(items.map((item) => item.addressId)),
         bareArray(items.map((item) => item.listId)),
       ]),
-      tx.query<{ domain: string }>(DOMAIN_ENTRIES, [parentsOf(domains)]),
+      tx.query<{ domain: string }>(DOMAIN_ENTRIES, [textArray(parentsOf(domains))]),
       tx.query<{ paused: boolean }>(MARKETING_PAUSED),
     ]);
     const decidedAt = performance.now();
@@ -257,10 +257,10 @@ function columnsOf(items: readonly GateItem[]): unknown[] {
     bareArray(items.map((item) => item.sendId)),
     bareArray(items.map((item) => item.prospectId)),
     bareArray(items.map((item) => item.addressId)),
-    items.map((item) => item.recipient),
-    items.map((item) => item.recipientDomain),
+    textArray(items.map((item) => item.recipient)),
+    textArray(items.map((item) => item.recipientDomain)),
     bareArray(items.map((item) => item.listId)),
-    items.map((item) => item.messageId),
+    textArray(items.map((item) => item.messageId)),
   ];
 }
 

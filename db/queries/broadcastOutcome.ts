@@ -1,4 +1,4 @@
-import { bareArray, type Database, prepared } from '../connection.ts';
+import { bareArray, type Database, prepared, textArray } from '../connection.ts';
 import type { OwnedSend } from './broadcastGate.ts';
 import { queryByIndex } from './byIndex.ts';
 import type { AttemptEnd } from './outcome.ts';
@@ -56,9 +56,9 @@ export async function recordDeliveries(
     bareArray(all.map((one) => one.attempt.number)),
     bareArray(all.map((one) => one.attempt.epoch)),
     bareArray(all.map((one) => one.end.replyCode)),
-    all.map((one) => one.end.enhancedCode),
-    all.map((one) => one.end.replyText),
-    all.map((one) => one.end.remoteHost),
+    textArray(all.map((one) => one.end.enhancedCode)),
+    textArray(all.map((one) => one.end.replyText)),
+    textArray(all.map((one) => one.end.remoteHost)),
     now,
   ]);
   return row!.recorded;

@@ -1,5 +1,5 @@
 import { parentDomains } from '../../domain/address.ts';
-import { plain, prepared, type Transaction } from '../connection.ts';
+import { bareArray, plain, prepared, type Transaction, textArray } from '../connection.ts';
 
 /*
  * The gate and every writer of flags or suppressions lock in one order: domains, prospects, addresses, then sends,
@@ -8,16 +8,19 @@ import { plain, prepared, type Transaction } from '../connection.ts';
  * What is decided on must be read in a statement after the one that locks: a statement keeps the snapshot it began with.
  */
 
+/** Whoever only locks needs no rows. */
+const countOf = (locked: string) => `select count(*) from (${locked}) as locked`;
+
 const LOCK_DOMAINS_SHARED = prepared(
   'lock_domains_shared',
-  `select pg_advisory_xact_lock_shared(hashtextextended(d, 4801)) from unnest($1::text[]) as d`,
+  countOf('select pg_advisory_xact_lock_shared(hashtextextended(d, 4801)) from unnest($1::text[]) as d'),
 );
 const LOCK_DOMAINS_EXCLUSIVE = plain(
   'select pg_advisory_xact_lock(hashtextextended(d, 4801)) from unnest($1::text[]) as d',
 );
 const LOCK_PROSPECTS = prepared(
   'lock_prospects',
-  'select id from prospect where id = any($1::uuid[]) order by id for no key update',
+  countOf('select id from prospect where id = any($1::uuid[]) order by id for no key update'),
 );
 const LOCK_FREE_PROSPECTS = plain(
   'select id from prospect where id = any($1::uuid[]) for no key update skip locked',
@@ -27,7 +30,7 @@ const LOCK_FREE_ADDRESSES = plain(
 );
 const LOCK_ADDRESSES = prepared(
   'lock_addresses',
-  'select id from address where id = any($1::uuid[]) order by id for no key update',
+  countOf('select id from address where id = any($1::uuid[]) order by id for no key update'),
 );
 /** Each part waits for the one before it: what a filter asks of another part is worked out before its own first row. */
 const LOCK_TO_ATTEMPT = prepared(
@@ -43,7 +46,7 @@ const LOCK_TO_ATTEMPT = prepared(
 );
 const LOCK_SENDS = prepared(
   'lock_sends',
-  'select id from send where id = any($1::uuid[]) order by id for no key update',
+  countOf('select id from send where id = any($1::uuid[]) order by id for no key update'),
 );
 const CURRENT_PROSPECTS = prepared(
   'current_prospects',
@@ -52,7 +55,7 @@ const CURRENT_PROSPECTS = prepared(
 
 /** Shares every domain that a suppression of these domains' addresses could name. First of all locks. */
 export async function lockDomainsShared(tx: Transaction, domains: readonly string[]): Promise<void> {
-  await tx.query(LOCK_DOMAINS_SHARED, [parentsOf(domains)]);
+  await tx.query(LOCK_DOMAINS_SHARED, [textArray(parentsOf(domains))]);
 }
 
 /** Keeps every gate of these domains and below them waiting until this transaction is over. First of all locks. */
@@ -67,7 +70,7 @@ export async function lockAllGates(tx: Transaction): Promise<void> {
 
 /** After domains, before addresses. */
 export async function lockProspects(tx: Transaction, ids: readonly string[]): Promise<void> {
-  await tx.query(LOCK_PROSPECTS, [ids]);
+  await tx.query(LOCK_PROSPECTS, [bareArray(ids)]);
 }
 
 /** Everything that decides about one attempt, in the order of all locks, in one statement. */
@@ -86,13 +89,13 @@ export async function lockPageToAttempt(
   await Promise.all([
     lockDomainsShared(tx, of.domains),
     lockProspects(tx, of.prospectIds),
-    tx.query(LOCK_ADDRESSES, [of.addressIds]),
+    tx.query(LOCK_ADDRESSES, [bareArray(of.addressIds)]),
   ]);
 }
 
 /** Last of all locks. */
 export async function lockSends(tx: Transaction, ids: readonly string[]): Promise<void> {
-  await tx.query(LOCK_SENDS, [ids]);
+  await tx.query(LOCK_SENDS, [bareArray(ids)]);
 }
 
 /**
@@ -108,7 +111,7 @@ export async function lockAddressesWithProspects(
   const before = await tx.query<{ id: string }>(CURRENT_PROSPECTS, [addressIds]);
   const locked = new Set([...before.map((row) => row.id), ...otherProspectIds]);
   await lockProspects(tx, [...locked]);
-  await tx.query(LOCK_ADDRESSES, [addressIds]);
+  await tx.query(LOCK_ADDRESSES, [bareArray(addressIds)]);
   const after = await tx.query<{ id: string }>(CURRENT_PROSPECTS, [addressIds]);
   const late = after.map((row) => row.id).filter((id) => !locked.has(id));
   await lockOutOfTurn(tx, late, []);

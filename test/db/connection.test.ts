@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { type Database, openDatabase, plain } from '../../db/connection.ts';
+import { type Database, openDatabase, plain, textArray } from '../../db/connection.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 let database: TestDatabase;
@@ -27,6 +28,40 @@ it('commits what was issued without waiting together with the rest', async () =>
   });
   expect(result).toBe('done');
   expect(await written()).toEqual([1, 2]);
+});
+
+it('gives the rows of what was issued once the transaction is over', async () => {
+  const { rows } = await db.transaction(async (tx) => {
+    tx.issue(WRITE, [1]);
+    return { rows: tx.issue<{ n: number }>(plain('insert into written values (2) returning n')) };
+  });
+  expect(await rows).toEqual([{ n: 2 }]);
+  expect(await written()).toEqual([1, 2]);
+});
+
+it('fails with its reason where everything was issued, and nothing is heard of it elsewhere', async () => {
+  const failing = db.transaction(async (tx) => {
+    tx.issue(WRITE, [1]);
+    tx.issue(WRITE, [1]);
+    return { rows: tx.issue(WRITE, [2]) };
+  });
+  await expect(failing).rejects.toMatchObject({ code: '23505', constraint: 'written_pkey' });
+  expect(await written()).toEqual([]);
+});
+
+it('reads the texts of an array as they were', async () => {
+  const text = fc.oneof(
+    fc.constantFrom('', 'NULL', 'null', '{}', '"', '\\', '\\"', ',', ' ', 'a b', "'"),
+    fc.string({ unit: 'grapheme', maxLength: 20 }).map((one) => one.replaceAll('\0', '')),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.option(text), { maxLength: 6 }), async (texts) => {
+      const [row] = await db.query<{ texts: string[] }>(plain('select $1::text[] as texts'), [
+        textArray(texts),
+      ]);
+      expect(row!.texts).toEqual(texts);
+    }),
+  );
 });
 
 it('fails as a whole, with its reason, where what was issued without waiting fails', async () => {
