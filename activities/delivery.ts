@@ -10,6 +10,7 @@ import { type AfterAttempt, type AttemptEnd, recordOutcome } from '../db/queries
 import { cancelSend, loadSendToAttempt, type SendToAttempt } from '../db/queries/sends.ts';
 import { maskAddresses } from '../domain/address.ts';
 import type { Category } from '../domain/bounce/verdict.ts';
+import { GATE_HOLDS_MS } from '../domain/gateHolds.ts';
 import { MARKETING_PAUSED, spreadMilliseconds } from '../domain/hold.ts';
 import type { AttemptTrigger, SendOutcome } from '../domain/words.ts';
 import {
@@ -23,8 +24,6 @@ import { beating } from './beating.ts';
 import { clockFrom } from './clock.ts';
 import { persistently } from './persistently.ts';
 
-/** I1: MAIL FROM follows the gate's decision within this time, else the gate is asked anew. */
-const GATE_HOLDS_MS = 2_000;
 const MAX_SHOWN_TEXT = 300;
 
 export interface AttemptInput {

@@ -8,11 +8,10 @@ import type {
 } from '../../adapters/mailer/mailer.ts';
 import type { Database } from '../../db/connection.ts';
 import { FIRST_ATTEMPT, gateSlice, markSlice, unmark } from '../../db/queries/broadcastGate.ts';
-import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
 import type { BroadcastContent } from '../../db/queries/broadcastPages.ts';
 import { type AttemptOwnership, type GateDecision, gate } from '../../db/queries/gate.ts';
 import { clearHold, raiseHold, readHold } from '../../db/queries/holds.ts';
-import { type AttemptEnd, recordOutcome } from '../../db/queries/outcome.ts';
+import type { AttemptEnd } from '../../db/queries/outcome.ts';
 import { countGateWindow } from '../../domain/broadcast/gateWindows.ts';
 import {
   burstSize,
@@ -22,14 +21,15 @@ import {
   PAGE_RECIPIENTS,
   sliceSize,
 } from '../../domain/broadcast/pacing.ts';
+import { GATE_HOLDS_MS } from '../../domain/gateHolds.ts';
 import { endOfRendering, endOfTransmission, endWithoutConversation } from '../attemptEnd.ts';
 import { persistently } from '../persistently.ts';
+import { type Ended, owned, recordEnded } from './outcomes.ts';
 import type { Gated, PageWork, Prepared } from './outgoing.ts';
+import { Rate } from './rate.ts';
 import { Signal } from './signal.ts';
 import { TURN_AHEAD_MS, type Turns } from './turns.ts';
 
-/** I1: MAIL FROM follows the gate's decision within this time, else the gate is asked anew. */
-const GATE_HOLDS_MS = 2_000;
 /** A conversation is given back after so many messages, so that others who wait for one get it too. */
 const MESSAGES_A_LEASE = 200;
 /** A conversation that nobody is left for is given back after this. */
@@ -41,17 +41,10 @@ const HELD_BACK_MS = 15 * 60_000;
 /** Outcomes are written down together once there are so many, or the first of them has waited so long. */
 const RECORDED_AT_ONCE = 100;
 const RECORD_WITHIN_MS = 15;
-/** Outcomes that are no deliveries are recorded one by one, so many at a time. */
-const OUTCOMES_AT_A_TIME = 4;
 /** Single gates at a time. */
 const GATES_AT_A_TIME = 4;
 /** Bursts of a limit that may be granted here and not be gated yet. */
 const MOST_BURSTS = 2;
-/** So long a way out that nothing has left by yet counts as a fast one. */
-const UNKNOWN_FOR_MS = 5_000;
-/** Weight of the last outcomes in the rate. */
-const RATE_WEIGHT = 0.5;
-const RATE_AFTER_MS = 100;
 
 /** Why a stream stopped before it had carried everything. */
 export type Stop =
@@ -81,11 +74,6 @@ export interface StreamParts {
 interface Unsent {
   readonly prepared: readonly Prepared[];
   readonly gated: readonly Gated[];
-}
-
-interface Ended {
-  readonly gated: Gated;
-  readonly end: AttemptEnd;
 }
 
 /**
@@ -120,10 +108,7 @@ export class Stream {
   /** Given back, since time is over. */
   readonly #left: Prepared[] = [];
   #held = false;
-  readonly #bornAt = performance.now();
-  #rate = 0;
-  #rateSince = performance.now();
-  #rateCount = 0;
+  readonly #rate = new Rate();
   /** Ends what is waited for before anybody is gated. */
   readonly #stopping = new AbortController();
   readonly #changed = new Signal();
@@ -153,8 +138,7 @@ export class Stream {
 
   /** How many it is likely to carry within so many seconds: as many as it is given, while that is not known. */
   carries(seconds: number): number {
-    if (this.#rate > 0) return Math.ceil(this.#rate * seconds);
-    return performance.now() - this.#bornAt < UNKNOWN_FOR_MS ? Number.POSITIVE_INFINITY : 0;
+    return this.#rate.within(seconds);
   }
 
   /** Takes recipients in. */
@@ -260,7 +244,7 @@ export class Stream {
   }
 
   #sliceSize(): number {
-    const size = sliceSize(this.#rate, Math.max(1, this.#ready));
+    const size = sliceSize(this.#rate.perSecond, Math.max(1, this.#ready));
     return this.#parts.turns === null ? size : Math.min(size, this.#allowed);
   }
 
@@ -583,7 +567,7 @@ export class Stream {
   #end(gated: Gated, end: AttemptEnd): void {
     this.#inTheAir -= 1;
     this.#ended.push({ gated, end });
-    this.#rateCount += 1;
+    this.#rate.count();
     if (this.#ended.length === 1 || this.#over) this.#ring();
   }
 
@@ -629,7 +613,7 @@ export class Stream {
       const ended = this.#ended;
       this.#ended = [];
       await this.#record(ended);
-      this.#measure();
+      this.#rate.measure();
       this.#handingOver -= ended.length;
       for (const { gated } of ended) this.#parts.settled(gated.work);
       this.#ring();
@@ -640,42 +624,12 @@ export class Stream {
 
   async #record(ended: readonly Ended[]): Promise<void> {
     const { db, clock } = this.#parts;
-    const deliveries = ended
-      .filter(({ end }) => end.outcome === 'delivered')
-      .map(({ gated, end }) => ({ ...owned(gated), end }));
-    const others = ended.filter(({ end }) => end.outcome !== 'delivered');
-    // What the servers said is known only here: while this process lives it keeps trying to write it down.
-    if (deliveries.length > 0) {
-      const recorded = await persistently(() => recordDeliveries(db, clock(), deliveries));
-      if (recorded < deliveries.length) for (const { gated } of ended) gated.work.mayHaveOrphans = true;
-    }
-    await Promise.all(
-      Array.from({ length: OUTCOMES_AT_A_TIME }, async () => {
-        for (let one = others.pop(); one !== undefined; one = others.pop()) await this.#recordOther(one);
-      }),
-    );
-    if (this.#held && deliveries.length > 0) {
+    const { deliveries, heldUntil } = await recordEnded(db, clock, ended);
+    if (heldUntil !== null) this.#close(heldUntil);
+    else if (this.#held && deliveries > 0) {
       this.#held = false;
       await clearHold(db, clock(), this.destination);
     }
-  }
-
-  async #recordOther({ gated, end }: Ended): Promise<void> {
-    const { db, clock } = this.#parts;
-    const after = await persistently(() => recordOutcome(db, gated.item, gated.attempt, end, clock()));
-    if (after === null) gated.work.mayHaveOrphans = true;
-    if (!end.holdsBack) return;
-    const hold = await readHold(db, end.destination);
-    if (hold !== null) this.#close(hold.until);
-  }
-
-  #measure(): void {
-    const passed = performance.now() - this.#rateSince;
-    if (passed < RATE_AFTER_MS) return;
-    const measured = (this.#rateCount * 1_000) / passed;
-    this.#rate = this.#rate === 0 ? measured : this.#rate * (1 - RATE_WEIGHT) + measured * RATE_WEIGHT;
-    this.#rateSince = performance.now();
-    this.#rateCount = 0;
   }
 
   /** Somebody else has it now. */
@@ -693,8 +647,4 @@ export class Stream {
   #settle(work: PageWork): void {
     this.#parts.settled(work);
   }
-}
-
-function owned({ item, attempt }: Gated) {
-  return { sendId: item.sendId, attempt };
 }
