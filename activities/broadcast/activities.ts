@@ -61,9 +61,9 @@ export function createBroadcastActivities(parts: {
 
     /** Writes down who it goes to, page by page; goes on where it was left. */
     async prepareBroadcast(input: BroadcastInput): Promise<void> {
-      await beating(async (betweenPages) => {
+      await beating(async (betweenChunks) => {
         const clock = clockFrom(input.now);
-        while (await prepareRecipients(db, clock(), input.broadcastId)) await betweenPages();
+        await prepareRecipients(db, clock, input.broadcastId, betweenChunks);
       });
     },
 

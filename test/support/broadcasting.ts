@@ -75,7 +75,7 @@ export async function readyBroadcast(
   const now = new Date();
   await account.db.transaction((tx) => changeBroadcast(tx, ORIGIN, now, id, 'start'));
   await account.db.transaction((tx) => nextBroadcastStep(tx, now, id, 1));
-  while (await prepareRecipients(account.db, now, id));
+  await prepareRecipients(account.db, () => now, id);
   return id;
 }
 

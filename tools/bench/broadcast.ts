@@ -81,7 +81,7 @@ try {
   await db.transaction((tx) => changeBroadcast(tx, origin, now, broadcastId, 'start'));
   const preparedFrom = performance.now();
   await db.transaction((tx) => nextBroadcastStep(tx, new Date(), broadcastId, 1));
-  while (await prepareRecipients(db, new Date(), broadcastId));
+  await prepareRecipients(db, () => new Date(), broadcastId);
   const preparing = (performance.now() - preparedFrom) / 1000;
   say(`recipients written down in ${preparing.toFixed(2)} s`);
 
