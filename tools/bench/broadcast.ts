@@ -1,14 +1,15 @@
 /**
  * `npm run bench:broadcast -- [--json] [--recipients N] [--processes P] [--connections N] [--sink HOST:PORT]
- * [--dkim rsa|ed25519|none]`: how many messages a second a broadcast of about 6 KB each (HTML and text, three merge fields,
- * unsubscribe headers) comes to, every recipient gated and recorded, with durable commits; and, in the same run, the rate
- * of the same client sending ready-made messages without a database. Processes work as lanes of one broadcast, without
- * Temporal between them. With --json the last line is JSON.
+ * [--dkim rsa|ed25519|none] [--database URL]`: how many messages a second a broadcast of about 6 KB each (HTML and text,
+ * three merge fields, unsubscribe headers) comes to, every recipient gated and recorded, with durable commits; and, in the
+ * same run, the rate of the same client sending ready-made messages without a database. Processes work as lanes of one
+ * broadcast, without Temporal between them. With --json the last line is JSON. With --database it makes a database of its
+ * own on that server, whose processor time it can tell only where it may read the server's data folder.
  */
 import { spawn } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -33,6 +34,7 @@ const { values } = parseArgs({
     connections: { type: 'string', default: '10' },
     sink: { type: 'string' },
     dkim: { type: 'string', default: 'none' },
+    database: { type: 'string' },
   },
 });
 const recipients = Number(values.recipients);
@@ -47,8 +49,7 @@ const program = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 const HTML = `<html><body><h1>Hello {{ prospect.first_name | default: "you" }}</h1>${'<p style="margin:0 0 12px;line-height:1.5">Some news that is worth a paragraph of its own, as newsletters have them.</p>'.repeat(28)}<p>For everybody at {{ prospect.company }} in {{ prospect.city }}</p></body></html>`;
 const TEXT = `Hello {{ prospect.first_name | default: "you" }},\n\n${'Some news that is worth a paragraph of its own, as newsletters have them.\n\n'.repeat(28)}For everybody at {{ prospect.company }} in {{ prospect.city }}\n`;
 
-const environment = await startBenchEnvironment({ temporal: false });
-const sinkSeconds = () => (sink.pid === null ? 0 : processorSeconds(sink.pid));
+const environment = await startBenchEnvironment({ temporal: false, server: values.database });
 const sink = values.sink === undefined ? await startSink() : addressOf(values.sink);
 try {
   const { db, url } = environment;
@@ -86,13 +87,14 @@ try {
   say(`recipients written down in ${preparing.toFixed(2)} s`);
 
   const server = await serverPid(db);
-  const before = [processorSeconds(server), sinkSeconds()] as const;
+  const secondsOf = (pid: number | null) => (pid === null ? 0 : processorSeconds(pid));
+  const before = [secondsOf(server), secondsOf(sink.pid)] as const;
   const sent = await runAll(url, (lane) => ({ broadcastId, lane }));
   const microseconds = (seconds: number) => Math.round((seconds * 1_000_000) / recipients);
   const processorMicroseconds = {
     heed: microseconds(sent.processorSeconds),
-    postgres: microseconds(processorSeconds(server) - before[0]),
-    sink: microseconds(sinkSeconds() - before[1]),
+    postgres: server === null ? null : microseconds(secondsOf(server) - before[0]),
+    sink: sink.pid === null ? null : microseconds(secondsOf(sink.pid) - before[1]),
   };
   const report = (await readBroadcastReport(db, broadcastId))!;
   if (report.outcomes.delivered !== recipients) {
@@ -254,12 +256,13 @@ async function startSink(): Promise<Sink> {
   };
 }
 
-/** The server's own process, whose children do its work. */
-async function serverPid(db: Database): Promise<number> {
+/** The server's own process, whose children do its work; `null` where it runs elsewhere or does not say. */
+async function serverPid(db: Database): Promise<number | null> {
   const [row] = await db.query<{ file: string }>(
     plain(`select setting || '/postmaster.pid' as file from pg_settings where name = 'data_directory'`),
   );
-  return Number(readFileSync(row!.file, 'utf8').split('\n', 1)[0]);
+  if (row === undefined || !existsSync(row.file)) return null;
+  return Number(readFileSync(row.file, 'utf8').split('\n', 1)[0]);
 }
 
 function addressOf(text: string): Sink {

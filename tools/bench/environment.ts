@@ -9,6 +9,7 @@ import { AddressHasher } from '../../db/queries/addresses.ts';
 import { prepareSettings } from '../../db/queries/settings.ts';
 import { startPostgres } from '../embedded/postgres.ts';
 import { ensureTemporal, startTemporal } from '../embedded/temporal.ts';
+import { type BenchDatabase, temporaryDatabase } from './temporaryDatabase.ts';
 
 /** The services that a benchmark runs on, set up as `npm start` sets them up, and thrown away afterwards. */
 export interface BenchEnvironment {
@@ -21,17 +22,17 @@ export interface BenchEnvironment {
   close(): Promise<void>;
 }
 
-export async function startBenchEnvironment(options: { temporal: boolean }): Promise<BenchEnvironment> {
+/** @param options.server address of a database of a PostgreSQL server to run on, for a user that may create databases; default: one of its own */
+export async function startBenchEnvironment(options: {
+  temporal: boolean;
+  server?: string | undefined;
+}): Promise<BenchEnvironment> {
   const progress = (text: string) => process.stderr.write(`${text}\n`);
   const config = loadEmbeddedConfig();
   const dir = mkdtempSync(join(tmpdir(), 'heed-bench-'));
-  const postgres = await startPostgres({
-    dir: join(dir, 'postgres'),
-    password: 'bench',
-    durability: 'real',
-    temporary: true,
-    progress,
-  });
+  const database = await (options.server === undefined
+    ? ownServer(dir, progress)
+    : temporaryDatabase(options.server));
   const namespace = 'heed';
   const temporal = options.temporal
     ? await startTemporal({
@@ -42,8 +43,7 @@ export async function startBenchEnvironment(options: { temporal: boolean }): Pro
         temporary: true,
       })
     : null;
-  await postgres.ensureDatabase('heed');
-  const url = postgres.urlOf('heed');
+  const { url } = database;
   await migrate(url);
   const db = openDatabase(url, { max: 20 });
   const hasher = new AddressHasher(randomBytes(32));
@@ -56,8 +56,20 @@ export async function startBenchEnvironment(options: { temporal: boolean }): Pro
     namespace,
     async close() {
       await db.close();
-      await Promise.all([temporal?.stop(), postgres.stop()]);
+      await Promise.all([temporal?.stop(), database.end()]);
       rmSync(dir, { recursive: true, force: true });
     },
   };
+}
+
+async function ownServer(dir: string, progress: (text: string) => void): Promise<BenchDatabase> {
+  const postgres = await startPostgres({
+    dir: join(dir, 'postgres'),
+    password: 'bench',
+    durability: 'real',
+    temporary: true,
+    progress,
+  });
+  await postgres.ensureDatabase('heed');
+  return { url: postgres.urlOf('heed'), end: () => postgres.stop() };
 }
