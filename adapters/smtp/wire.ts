@@ -5,6 +5,9 @@ import { ReplyParser, type ServerReply } from './replyParser.ts';
 /** More replies than any pipelined group of commands of ours has: the server is flooding us. */
 const MAX_QUEUED_REPLIES = 8;
 
+/** Octets that are read at once; a pipelined group's replies are some hundred. */
+const READ_OCTETS = 4_096;
+
 /** With two addresses of a host, how long the first may take before the next is tried, in milliseconds. */
 const ADDRESS_ATTEMPT_MILLISECONDS = 3_000;
 
@@ -36,6 +39,14 @@ export class Wire {
       noDelay: true,
       autoSelectFamily: true,
       autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MILLISECONDS,
+      onread: {
+        // Read into again and again: a new buffer and a stream's events for each reply cost as much as the reply.
+        buffer: Buffer.allocUnsafe(READ_OCTETS),
+        callback: (length, buffer) => {
+          this.#take(buffer.subarray(0, length));
+          return true;
+        },
+      },
     });
     this.#socket.once('connect', () => {
       this.#connected = true;
@@ -154,7 +165,7 @@ export class Wire {
     socket.on('close', () => this.end('the connection was closed'));
   }
 
-  #take(chunk: Buffer): void {
+  #take(chunk: Uint8Array): void {
     if (this.#ended !== null) return;
     this.#replies.push(...this.#parser.push(chunk));
     if (this.#parser.fault !== null) this.end(`this is not SMTP: ${this.#parser.fault}`);
