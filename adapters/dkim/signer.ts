@@ -1,4 +1,4 @@
-import { createHash, type KeyObject, sign as signData } from 'node:crypto';
+import { hash, type KeyObject, sign as signData } from 'node:crypto';
 import { promisify } from 'node:util';
 import { type HeaderField, relaxedBody, relaxedField, splitMessage } from './canonical.ts';
 
@@ -51,7 +51,7 @@ const OVERSIGNED = [
   'content-type',
 ];
 
-const BASE64_LINE = 72;
+const BASE64_LINES = /.{1,72}/g;
 const signInThreadPool = promisify(signData);
 
 /**
@@ -66,7 +66,7 @@ export function createDkimSigner(keys: readonly DkimKey[], clock: () => number =
       if (keys.length === 0) return '';
       const text = typeof message === 'string' ? message : Buffer.from(message).toString('latin1');
       const { fields, body } = splitMessage(text);
-      const bodyHash = createHash('sha256').update(relaxedBody(body), 'latin1').digest('base64');
+      const bodyHash = hash('sha256', Buffer.from(relaxedBody(body), 'latin1'), 'base64');
       const signatures = await Promise.all(
         keysFor(keys, fromDomain).map((key) => signatureOf(key, fields, bodyHash, clock())),
       );
@@ -105,8 +105,8 @@ async function signatureOf(
   const signature = isRsa
     ? await signInThreadPool('sha256', data, privateKey)
     : // RFC 8463 section 3: what is signed is the hash.
-      await signInThreadPool(null, createHash('sha256').update(data).digest(), privateKey);
-  const lines = signature.toString('base64').match(new RegExp(`.{1,${BASE64_LINE}}`, 'g'))!;
+      await signInThreadPool(null, hash('sha256', data, 'buffer'), privateKey);
+  const lines = signature.toString('base64').match(BASE64_LINES)!;
   return `${raw}${lines.join('\r\n ')}\r\n`;
 }
 
