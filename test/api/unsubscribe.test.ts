@@ -612,7 +612,8 @@ describe('tokens', () => {
         fc.nat(50).map((at) => token.slice(0, at + 1) + theirs.slice(at + 1)),
         fc.webSegment(),
       )
-      .filter((text) => text !== theirs);
+      // `..` is taken out of a path before it is asked for: it leaves the unsubscribe pages for the API.
+      .filter((text) => text !== theirs && new URL(`/u/${text}`, root).pathname.startsWith('/u/'));
     const pairs = fc.array(
       fc.tuple(
         fc.constantFrom('everything', 'list', 'List-Unsubscribe', 'prospectId', 'addressId', 'sendId', ''),
