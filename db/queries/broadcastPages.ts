@@ -110,13 +110,26 @@ export interface Recipient {
   readonly gated: { readonly sendId: string; readonly messageId: string; readonly createdAt: Date } | null;
 }
 
-/**
- * Those of the pages `g`, found by the bounds of each. As a plain join it was planned by a ninth of all recipients, the
- * estimate for any two bounds, and all of a million were read for each page of five hundred.
+/*
+ * Whatever belongs to the recipients of pages is asked for in one order: page, recipients, then for each recipient its own
+ * rows. `offset 0` keeps each step what it is. As plain joins they were planned by what statistics there were just then:
+ * by a ninth of all recipients, the estimate for any two bounds; or by a two-hundredth of all sends for one prospect, as
+ * long as there are none, and all sends were read for each page.
  */
+/** Those of the pages `g`. */
 const RECIPIENTS_OF_PAGE = `cross join lateral (
      select prospect_id, list_id from broadcast_recipient
      where broadcast_id = g.broadcast_id and prospect_id between g.first_id and g.last_id offset 0)`;
+/** Their sends whose first attempt is being made. Written so that only the prospect's own sends are looked through. */
+const THEIR_SENDS = `cross join lateral (
+     select * from send where prospect_id = r.prospect_id and broadcast_id is not distinct from g.broadcast_id
+       and state = 'attempting' and run = 0 offset 0)`;
+/** Attempts of those sends that are in this state. */
+const theirAttempts = (state: 'gated' | 'handing_over') => `cross join lateral (
+     select * from attempt where send_id = s.id and state = '${state}' offset 0)`;
+const THEIR_PROSPECT = 'cross join lateral (select * from prospect where id = r.prospect_id offset 0)';
+const MERGE_FIELDS = `p.id, p.first_name, p.last_name, p.company, p.title, p.phone, p.country, p.state, p.city, p.postal_code,
+     p.website, p.lead_source, p.time_zone, p.custom`;
 
 /**
  * Recipients of a page that have no send yet; an address that has one in this broadcast gets no second one. Whoever was
@@ -124,27 +137,26 @@ const RECIPIENTS_OF_PAGE = `cross join lateral (
  */
 const RECIPIENTS = prepared(
   'broadcast_page_recipients',
-  `select r.list_id, p.id, p.address_id, p.email, a.domain, p.first_name, p.last_name, p.company, p.title, p.phone, p.country,
-     p.state, p.city, p.postal_code, p.website, p.lead_source, p.time_zone, p.custom
+  `select r.list_id, p.address_id, p.email, a.domain, ${MERGE_FIELDS}
    from broadcast_page g
    ${RECIPIENTS_OF_PAGE} r
-   join prospect p on p.id = r.prospect_id and p.deleted_at is null join address a on a.id = p.address_id
-   where g.broadcast_id = $1 and g.number = $2
-     and not exists (select from send s where s.broadcast_id = $1 and s.address_id = p.address_id)
-     -- Written so that only the prospect's own sends are looked through.
-     and not exists (select from send s where s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from $1)
+   ${THEIR_PROSPECT} p
+   cross join lateral (select domain from address where id = p.address_id offset 0) a
+   where g.broadcast_id = $1 and g.number = $2 and p.deleted_at is null
+     and not exists (select from send where broadcast_id = $1 and address_id = p.address_id offset 0)
+     and not exists (select from send where prospect_id = r.prospect_id and broadcast_id is not distinct from $1 offset 0)
    order by r.prospect_id`,
 );
 
 /** Sends of a page that were gated and are in nobody's hands any more. */
 const GATED = plain(`
   select s.id as send_id, s.message_id, s.created_at, s.list_id, s.address_id, s.recipient as email, s.recipient_domain as domain,
-    p.id, p.first_name, p.last_name, p.company, p.title, p.phone, p.country, p.state, p.city, p.postal_code, p.website,
-    p.lead_source, p.time_zone, p.custom
+    ${MERGE_FIELDS}
   from broadcast_page g
   ${RECIPIENTS_OF_PAGE} r
-  join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
-  join attempt a on a.send_id = s.id and a.state = 'gated' join prospect p on p.id = r.prospect_id
+  ${THEIR_SENDS} s
+  ${theirAttempts('gated')} a
+  ${THEIR_PROSPECT} p
   where g.broadcast_id = $1 and g.number = $2 order by r.prospect_id`);
 
 /** Who in a page has no send yet. */
@@ -209,15 +221,15 @@ const LOST = plain(`
     a.number, a.epoch
   from broadcast_page g
   ${RECIPIENTS_OF_PAGE} r
-  join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
-  join attempt a on a.send_id = s.id and a.state = 'handing_over'
+  ${THEIR_SENDS} s
+  ${theirAttempts('handing_over')} a
   where g.broadcast_id = $1 and g.number = any($2::int[])`);
 /** Whoever gated these loses them. */
 const RAISE_GATED = plain(`
   update attempt a set epoch = a.epoch + 1
   from broadcast_page g
   ${RECIPIENTS_OF_PAGE} r
-  join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
+  ${THEIR_SENDS} s
   where g.broadcast_id = $1 and g.number = any($2::int[]) and a.send_id = s.id and a.state = 'gated'`);
 
 /**
@@ -225,25 +237,28 @@ const RAISE_GATED = plain(`
  * gated and makes unknown what was being handed over.
  */
 const ORPHANS = plain(`
-  with left_behind as (
-    select s.id, s.recipient_domain from broadcast_page g
+  with left_behind as materialized (
+    select s.id from broadcast_page g
     ${RECIPIENTS_OF_PAGE} r
-    join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id
-    where g.broadcast_id = $1 and g.number = any($2::int[]) and s.state = 'attempting' and s.run = 0
+    ${THEIR_SENDS} s
+    where g.broadcast_id = $1 and g.number = any($2::int[])
+  ), locked as (
+    select s.id, s.recipient_domain from left_behind l
+    join send s on s.id = l.id and s.state = 'attempting' and s.run = 0
     order by s.id for no key update of s
   ), raised as (
-    update attempt a set epoch = a.epoch + 1 from left_behind l
+    update attempt a set epoch = a.epoch + 1 from locked l
     where a.send_id = l.id and a.state = 'gated'
   )
-  select id, recipient_domain as "recipientDomain" from left_behind`);
+  select id, recipient_domain as "recipientDomain" from locked`);
 
 /** What is gated in pages of a cancelled broadcast; those of any other are not looked through. */
 const GATED_OF_CANCELLED = prepared(
   'gated_of_cancelled_broadcast',
   `select s.id from broadcast_page g
   ${RECIPIENTS_OF_PAGE} r
-  join send s on s.prospect_id = r.prospect_id and s.broadcast_id is not distinct from g.broadcast_id and s.state = 'attempting' and s.run = 0
-  join attempt a on a.send_id = s.id and a.state = 'gated'
+  ${THEIR_SENDS} s
+  ${theirAttempts('gated')} a
   where g.broadcast_id = $1 and g.number = any($2::int[])
     and (select state from broadcast where id = $1) = 'cancelled'`,
 );

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { plain } from '../../db/connection.ts';
+import { gateSlice, markSlice } from '../../db/queries/broadcastGate.ts';
+import { recordDeliveries } from '../../db/queries/broadcastOutcome.ts';
 import {
   claimPage,
   leavePage,
@@ -7,11 +9,12 @@ import {
   readPageRecipients,
 } from '../../db/queries/broadcastPages.ts';
 import { readMatchingPage } from '../../db/queries/criteria.ts';
+import type { AttemptEnd } from '../../db/queries/outcome.ts';
 import { searchProspects } from '../../db/queries/prospectSearch.ts';
 import { PAGE_RECIPIENTS } from '../../domain/broadcast/pacing.ts';
 import type { Criteria } from '../../domain/criteria/criteria.ts';
 import { createTestAccount, type TestAccount } from '../support/account.ts';
-import { listOf, listWith, readyBroadcast, takeBack } from '../support/broadcasting.ts';
+import { listOf, listWith, readyBroadcast, sliceOfNextPage, takeBack } from '../support/broadcasting.ts';
 
 /*
  * A page costs what it holds, wherever it lies and however many there are. Counted by the rows that PostgreSQL looks at,
@@ -116,4 +119,64 @@ it('of the recipients of a broadcast', async () => {
   // It looks for what was gated and for what was being handed over.
   const takeAllBack = () => takeBack(account, broadcastId, 0);
   expect(await looksAt('broadcast_recipient', takeAllBack)).toBeLessThanOrEqual(2 * inPage);
+  await db.query(plain('reset enable_sort'));
+});
+
+it('of the sends of a broadcast, of whichever tables statistics are gathered while it runs', async () => {
+  const { db } = account;
+  const broadcastId = await readyBroadcast(account, listId);
+  const end = {
+    outcome: 'delivered',
+    replyCode: 250,
+    enhancedCode: '2.0.0',
+    replyText: 'Ok',
+    remoteHost: null,
+  };
+  const sendPage = async () => {
+    const slice = await sliceOfNextPage(account, new Date(), broadcastId);
+    expect(await gateSlice(db, slice)).toMatchObject({ kind: 'decided', refused: 0 });
+    const owned = slice.items.map(({ sendId }) => ({
+      sendId,
+      attempt: { number: 1, epoch: slice.page.epoch },
+    }));
+    expect((await markSlice(db, new Date(), owned)).size).toBe(PAGE_RECIPIENTS);
+    const deliveries = owned.map((one) => ({ ...one, end: { ...end } as AttemptEnd }));
+    expect(await recordDeliveries(db, new Date(), deliveries)).toBe(PAGE_RECIPIENTS);
+    await leavePage(
+      db,
+      new Date(),
+      { broadcastId, ...slice.page },
+      { state: 'done', openFrom: null, mayHaveOrphans: true },
+      () => [],
+    );
+  };
+  // Each row is found in an index and fetched by up to four statements, and a version that it had may be met before it.
+  const atMost = 2 * 2 * 4 * PAGE_RECIPIENTS;
+  const expectPageCost = async () => {
+    let ofAttempts = 0;
+    const ofSends = await looksAt('send', async () => {
+      ofAttempts = await looksAt('attempt', sendPage);
+    });
+    expect(ofSends).toBeGreaterThanOrEqual(PAGE_RECIPIENTS);
+    expect(ofSends).toBeLessThanOrEqual(atMost);
+    expect(ofAttempts).toBeGreaterThanOrEqual(PAGE_RECIPIENTS);
+    expect(ofAttempts).toBeLessThanOrEqual(atMost);
+  };
+  // As autovacuum comes by them, which is at any moment; the plans made before are thrown away.
+  const moments = [
+    'broadcast_recipient, broadcast_page',
+    'prospect, address, audit_entry',
+    'attempt',
+    'send',
+    'send, attempt, broadcast_recipient',
+  ];
+  for (let page = 0; page < 10; page += 1) await expectPageCost();
+  for (const tables of moments) {
+    await db.query(plain(`analyze ${tables}`));
+    await expectPageCost();
+  }
+  const gated = await sliceOfNextPage(account, new Date(), broadcastId, 1);
+  await gateSlice(db, gated);
+  await db.query(plain('analyze broadcast_recipient'));
+  expect(await looksAt('send', () => takeBack(account, broadcastId, 1))).toBeLessThanOrEqual(atMost);
 });

@@ -2,7 +2,14 @@ import { createHash, randomUUID } from 'node:crypto';
 import { v7 as uuidv7 } from 'uuid';
 import { plain } from '../../db/connection.ts';
 import { ensureAddresses } from '../../db/queries/addresses.ts';
-import { type LostSend, reopenPages, takeBackPages } from '../../db/queries/broadcastPages.ts';
+import type { GateSlice } from '../../db/queries/broadcastGate.ts';
+import {
+  claimPage,
+  type LostSend,
+  readPageRecipients,
+  reopenPages,
+  takeBackPages,
+} from '../../db/queries/broadcastPages.ts';
 import { prepareRecipients } from '../../db/queries/broadcastPreparing.ts';
 import { changeBroadcast, createBroadcast, nextBroadcastStep } from '../../db/queries/broadcasts.ts';
 import type { Audience } from '../../domain/broadcast/audience.ts';
@@ -77,6 +84,33 @@ export async function readyBroadcast(
   await account.db.transaction((tx) => nextBroadcastStep(tx, now, id, 1));
   await prepareRecipients(account.db, () => now, id);
   return id;
+}
+
+/** Everybody in the next page of a broadcast, claimed for a lane and read, as the gate wants them. */
+export async function sliceOfNextPage(
+  account: TestAccount,
+  now: Date,
+  broadcastId: string,
+  lane = 0,
+): Promise<GateSlice> {
+  const page = (await claimPage(account.db, now, broadcastId, lane))!;
+  const recipients = await readPageRecipients(account.db, page);
+  const [row] = await account.db.query<{ email_id: string }>(
+    plain('select email_id from broadcast where id = $1'),
+    [broadcastId],
+  );
+  return {
+    broadcastId,
+    page,
+    kind: 'marketing',
+    email: { id: row!.email_id, version: 1 },
+    items: recipients.map(({ prospect: _, gated: __, ...item }) => {
+      const sendId = randomUUID();
+      return { ...item, sendId, messageId: `<${sendId}@heed.test>` };
+    }),
+    createdAt: now,
+    now,
+  };
 }
 
 /** Takes back what a lost worker had, as the next run of its lane does, but for what was being handed over. */
