@@ -56,28 +56,6 @@ export function plain(text: string): Statement {
   return { text };
 }
 
-/**
- * Ids or numbers as PostgreSQL writes an array, where there may be hundreds: nothing in them is quoted, which the driver
- * would look at each for.
- */
-export function bareArray(values: readonly (string | number | null)[]): string {
-  return `{${values.map((value) => value ?? 'NULL').join(',')}}`;
-}
-
-const NEEDS_ESCAPE = /["\\]/;
-const ESCAPED = /["\\]/g;
-
-/** Texts as PostgreSQL writes an array (its manual, section 8.15.6), where there may be hundreds: the driver takes three times as long. */
-export function textArray(values: readonly (string | null)[]): string {
-  let array = '';
-  for (const value of values) {
-    if (array !== '') array += ',';
-    if (value === null) array += 'NULL';
-    else array += `"${NEEDS_ESCAPE.test(value) ? value.replace(ESCAPED, '\\$&') : value}"`;
-  }
-  return `{${array}}`;
-}
-
 /** SQLSTATE classes after which the same work may simply be tried again: PostgreSQL manual, section 13.5. */
 const RETRYABLE = new Set(['40001', '40P01']);
 const IN_FAILED_TRANSACTION = '25P02';

@@ -1,7 +1,8 @@
 import { parentDomains } from '../../domain/address.ts';
 import { decideSuppression } from '../../domain/suppression.ts';
 import type { EmailKind, SendOutcome, SuppressionReason } from '../../domain/words.ts';
-import { bareArray, type Database, plain, prepared, type Transaction, textArray } from '../connection.ts';
+import { integerArray, textArray, uuidArray } from '../arrays.ts';
+import { type Database, plain, prepared, type Transaction } from '../connection.ts';
 import { shareGates } from './broadcasts.ts';
 import { byIndex, queryByIndex } from './byIndex.ts';
 import { causesAsText } from './ending.ts';
@@ -152,6 +153,8 @@ export async function gateSlice(db: Database, slice: GateSlice): Promise<SliceDe
   return db.transaction(async (tx) => {
     const { items } = slice;
     const domains = [...new Set(items.map((item) => item.recipientDomain))];
+    const columns = columnsOf(items);
+    const { sendIds, prospectIds, addressIds, listIds } = columns;
     // Issued together: they share a round trip and still run in this order, the reads each in a statement of its own.
     const [, , [standing], , objections, entries, [marketing]] = await Promise.all([
       byIndex(tx),
@@ -161,17 +164,8 @@ export async function gateSlice(db: Database, slice: GateSlice): Promise<SliceDe
         slice.page.number,
         slice.page.epoch,
       ]),
-      lockPageToAttempt(tx, {
-        domains,
-        prospectIds: items.map((item) => item.prospectId),
-        addressIds: items.map((item) => item.addressId),
-      }),
-      tx.query<Objection>(OBJECTIONS, [
-        bareArray(items.map((item) => item.sendId)),
-        bareArray(items.map((item) => item.prospectId)),
-        bareArray(items.map((item) => item.addressId)),
-        bareArray(items.map((item) => item.listId)),
-      ]),
+      lockPageToAttempt(tx, { domains, prospectIds, addressIds }),
+      tx.query<Objection>(OBJECTIONS, [sendIds, prospectIds, addressIds, listIds]),
       tx.query<{ domain: string }>(DOMAIN_ENTRIES, [textArray(parentsOf(domains))]),
       tx.query<{ paused: boolean }>(MARKETING_PAUSED),
     ]);
@@ -185,7 +179,9 @@ export async function gateSlice(db: Database, slice: GateSlice): Promise<SliceDe
     const moved = new Set(objections.filter((one) => one.moved && !one.gone).map((one) => one.id));
     const refused = new Set(refusals.map(({ item }) => item.sendId));
     const clear = items.filter((item) => !refused.has(item.sendId) && !moved.has(item.sendId));
-    const [made] = await Promise.all([begin(tx, slice, clear), refuse(tx, slice, refusals)]);
+    // Nearly always everybody: written down once for all that is asked of them.
+    const clearColumns = clear.length === items.length ? columns : columnsOf(clear);
+    const [made] = await Promise.all([begin(tx, slice, clear, clearColumns), refuse(tx, slice, refusals)]);
     return { kind: 'decided', open: new Set(made), decidedAt, refused: refusals.length };
   });
 }
@@ -220,27 +216,30 @@ function refusalsOf(
   });
 }
 
-async function begin(tx: Transaction, slice: GateSlice, items: readonly GateItem[]): Promise<string[]> {
+async function begin(
+  tx: Transaction,
+  slice: GateSlice,
+  items: readonly GateItem[],
+  columns: Columns,
+): Promise<string[]> {
   if (items.length === 0) return [];
-  const [made] = await tx.query<UnlessAll>(BEGIN, valuesOf(slice, items));
+  const [made] = await tx.query<UnlessAll>(BEGIN, valuesOf(slice, columns));
   return made!.some ?? items.map((item) => item.sendId);
 }
 
 async function refuse(tx: Transaction, slice: GateSlice, refusals: readonly Refusal[]): Promise<void> {
   if (refusals.length === 0) return;
   await tx.query(REFUSE, [
-    ...valuesOf(
-      slice,
-      refusals.map(({ item }) => item),
-    ),
-    refusals.map(({ outcome }) => outcome),
-    refusals.map(({ reason }) => reason),
+    ...valuesOf(slice, columnsOf(refusals.map(({ item }) => item))),
+    textArray(refusals.map(({ outcome }) => outcome)),
+    textArray(refusals.map(({ reason }) => reason)),
   ]);
 }
 
-function valuesOf(slice: GateSlice, items: readonly GateItem[]): unknown[] {
+function valuesOf(slice: GateSlice, columns: Columns): unknown[] {
+  const { sendIds, prospectIds, addressIds, recipients, domains, listIds, messageIds } = columns;
   return [
-    ...columnsOf(items),
+    ...[sendIds, prospectIds, addressIds, recipients, domains, listIds, messageIds],
     slice.email.id,
     slice.email.version,
     slice.kind,
@@ -252,16 +251,26 @@ function valuesOf(slice: GateSlice, items: readonly GateItem[]): unknown[] {
 }
 
 /** What is known of new sends, an array a column. */
-function columnsOf(items: readonly GateItem[]): unknown[] {
-  return [
-    bareArray(items.map((item) => item.sendId)),
-    bareArray(items.map((item) => item.prospectId)),
-    bareArray(items.map((item) => item.addressId)),
-    textArray(items.map((item) => item.recipient)),
-    textArray(items.map((item) => item.recipientDomain)),
-    bareArray(items.map((item) => item.listId)),
-    textArray(items.map((item) => item.messageId)),
-  ];
+interface Columns {
+  readonly sendIds: Buffer;
+  readonly prospectIds: Buffer;
+  readonly addressIds: Buffer;
+  readonly recipients: Buffer;
+  readonly domains: Buffer;
+  readonly listIds: Buffer;
+  readonly messageIds: Buffer;
+}
+
+function columnsOf(items: readonly GateItem[]): Columns {
+  return {
+    sendIds: uuidArray(items.map((item) => item.sendId)),
+    prospectIds: uuidArray(items.map((item) => item.prospectId)),
+    addressIds: uuidArray(items.map((item) => item.addressId)),
+    recipients: textArray(items.map((item) => item.recipient)),
+    domains: textArray(items.map((item) => item.recipientDomain)),
+    listIds: uuidArray(items.map((item) => item.listId)),
+    messageIds: textArray(items.map((item) => item.messageId)),
+  };
 }
 
 /** A send whose attempt somebody owns. */
@@ -294,9 +303,9 @@ const UNMARK = prepared(
 export async function markSlice(db: Database, now: Date, owned: readonly OwnedSend[]): Promise<Set<string>> {
   const ids = owned.map((one) => one.sendId);
   const [marked] = await queryByIndex<UnlessAll>(db, MARK, [
-    bareArray(ids),
-    bareArray(owned.map((one) => one.attempt.number)),
-    bareArray(owned.map((one) => one.attempt.epoch)),
+    uuidArray(ids),
+    integerArray(owned.map((one) => one.attempt.number)),
+    integerArray(owned.map((one) => one.attempt.epoch)),
     now,
   ]);
   return new Set(marked!.some ?? ids);

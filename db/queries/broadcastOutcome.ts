@@ -1,4 +1,5 @@
-import { bareArray, type Database, prepared, textArray } from '../connection.ts';
+import { integerArray, textArray, uuidArray } from '../arrays.ts';
+import { type Database, prepared } from '../connection.ts';
 import type { OwnedSend } from './broadcastGate.ts';
 import { queryByIndex } from './byIndex.ts';
 import type { AttemptEnd } from './outcome.ts';
@@ -52,10 +53,10 @@ export async function recordDeliveries(
   // In the order of their ids, as everybody locks sends.
   const all = deliveries.toSorted((a, b) => (a.sendId < b.sendId ? -1 : 1));
   const [row] = await queryByIndex<{ recorded: number }>(db, DELIVERED, [
-    bareArray(all.map((one) => one.sendId)),
-    bareArray(all.map((one) => one.attempt.number)),
-    bareArray(all.map((one) => one.attempt.epoch)),
-    bareArray(all.map((one) => one.end.replyCode)),
+    uuidArray(all.map((one) => one.sendId)),
+    integerArray(all.map((one) => one.attempt.number)),
+    integerArray(all.map((one) => one.attempt.epoch)),
+    integerArray(all.map((one) => one.end.replyCode)),
     textArray(all.map((one) => one.end.enhancedCode)),
     textArray(all.map((one) => one.end.replyText)),
     textArray(all.map((one) => one.end.remoteHost)),

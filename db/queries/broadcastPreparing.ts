@@ -1,7 +1,8 @@
 import { type Audience, audienceCriteria } from '../../domain/broadcast/audience.ts';
 import { PAGE_RECIPIENTS } from '../../domain/broadcast/pacing.ts';
 import type { BroadcastState } from '../../domain/broadcast/words.ts';
-import { bareArray, type Database, plain, prepared, type Session, type Transaction } from '../connection.ts';
+import { uuidArray } from '../arrays.ts';
+import { type Database, plain, prepared, type Session, type Transaction } from '../connection.ts';
 import { filterMatching, readMatchingPage } from './criteria.ts';
 
 /** Recipients a transaction; a multiple of those of a page, so that pages are full. */
@@ -84,7 +85,7 @@ function writeChunk(db: Database, broadcastId: string, chunk: Chunk): Promise<bo
       return false;
     if (ids.length > 0) {
       const listIds = ids.map((id) => lists.get(id) ?? null);
-      await tx.query(INSERT, [broadcastId, bareArray(ids), bareArray(listIds)]);
+      await tx.query(INSERT, [broadcastId, uuidArray(ids), uuidArray(listIds)]);
       await insertPages(tx, broadcastId, still.pages, ids);
     }
     const pages = Math.ceil(ids.length / PAGE_RECIPIENTS);
@@ -136,7 +137,7 @@ export async function listsOf(
   const [first, ...others] = audience.listIds;
   if (others.length === 0) return new Map(prospectIds.map((id) => [id, first]));
   const rows = await on.query<{ id: string; list_id: string }>(UNSUBSCRIBED, [
-    bareArray(prospectIds),
+    uuidArray(prospectIds),
     audience.listIds,
   ]);
   const unsubscribed = new Set(rows.map((row) => `${row.id} ${row.list_id}`));

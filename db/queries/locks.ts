@@ -1,5 +1,6 @@
 import { parentDomains } from '../../domain/address.ts';
-import { bareArray, plain, prepared, type Transaction, textArray } from '../connection.ts';
+import { textArray, uuidArray } from '../arrays.ts';
+import { plain, prepared, type Transaction } from '../connection.ts';
 
 /*
  * The gate and every writer of flags or suppressions lock in one order: domains, prospects, addresses, then sends,
@@ -70,7 +71,7 @@ export async function lockAllGates(tx: Transaction): Promise<void> {
 
 /** After domains, before addresses. */
 export async function lockProspects(tx: Transaction, ids: readonly string[]): Promise<void> {
-  await tx.query(LOCK_PROSPECTS, [bareArray(ids)]);
+  await tx.query(LOCK_PROSPECTS, [uuidArray(ids)]);
 }
 
 /** Everything that decides about one attempt, in the order of all locks, in one statement. */
@@ -81,21 +82,25 @@ export async function lockToAttempt(
   await tx.query(LOCK_TO_ATTEMPT, [parentsOf([of.recipientDomain]), of.prospectId, of.addressId, of.sendId]);
 }
 
-/** Everything that decides about the first attempts of many, whose sends are yet to be made, in the order of all locks. */
+/**
+ * Everything that decides about the first attempts of many, whose sends are yet to be made, in the order of all locks.
+ *
+ * @param of.prospectIds of.addressIds as `uuidArray` writes them
+ */
 export async function lockPageToAttempt(
   tx: Transaction,
-  of: { domains: readonly string[]; prospectIds: readonly string[]; addressIds: readonly string[] },
+  of: { domains: readonly string[]; prospectIds: Buffer; addressIds: Buffer },
 ): Promise<void> {
   await Promise.all([
     lockDomainsShared(tx, of.domains),
-    lockProspects(tx, of.prospectIds),
-    tx.query(LOCK_ADDRESSES, [bareArray(of.addressIds)]),
+    tx.query(LOCK_PROSPECTS, [of.prospectIds]),
+    tx.query(LOCK_ADDRESSES, [of.addressIds]),
   ]);
 }
 
 /** Last of all locks. */
 export async function lockSends(tx: Transaction, ids: readonly string[]): Promise<void> {
-  await tx.query(LOCK_SENDS, [bareArray(ids)]);
+  await tx.query(LOCK_SENDS, [uuidArray(ids)]);
 }
 
 /**
@@ -111,7 +116,7 @@ export async function lockAddressesWithProspects(
   const before = await tx.query<{ id: string }>(CURRENT_PROSPECTS, [addressIds]);
   const locked = new Set([...before.map((row) => row.id), ...otherProspectIds]);
   await lockProspects(tx, [...locked]);
-  await tx.query(LOCK_ADDRESSES, [bareArray(addressIds)]);
+  await tx.query(LOCK_ADDRESSES, [uuidArray(addressIds)]);
   const after = await tx.query<{ id: string }>(CURRENT_PROSPECTS, [addressIds]);
   const late = after.map((row) => row.id).filter((id) => !locked.has(id));
   await lockOutOfTurn(tx, late, []);

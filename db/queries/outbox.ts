@@ -1,4 +1,5 @@
-import { bareArray, plain, type Session, type Transaction } from '../connection.ts';
+import { bigintArray } from '../arrays.ts';
+import { plain, type Session, type Transaction } from '../connection.ts';
 import type { OutboxPart } from '../schema/outboxParts.ts';
 
 interface Paged {
@@ -142,7 +143,7 @@ export async function takeFromOutbox(tx: Transaction, take: OutboxTake): Promise
   const rows = await tx.query<{ id: string; aggregate: string; message: OutboxMessage }>(TAKE, [
     take.part,
     take.afterId,
-    bareArray(take.except),
+    bigintArray(take.except),
     take.limit,
   ]);
   return rows.map((row) => ({ id: Number(row.id), aggregate: row.aggregate, message: row.message }));

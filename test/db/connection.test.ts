@@ -1,6 +1,5 @@
-import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { type Database, openDatabase, plain, textArray } from '../../db/connection.ts';
+import { type Database, openDatabase, plain } from '../../db/connection.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 let database: TestDatabase;
@@ -47,21 +46,6 @@ it('fails with its reason where everything was issued, and nothing is heard of i
   });
   await expect(failing).rejects.toMatchObject({ code: '23505', constraint: 'written_pkey' });
   expect(await written()).toEqual([]);
-});
-
-it('reads the texts of an array as they were', async () => {
-  const text = fc.oneof(
-    fc.constantFrom('', 'NULL', 'null', '{}', '"', '\\', '\\"', ',', ' ', 'a b', "'"),
-    fc.string({ unit: 'grapheme', maxLength: 20 }).map((one) => one.replaceAll('\0', '')),
-  );
-  await fc.assert(
-    fc.asyncProperty(fc.array(fc.option(text), { maxLength: 6 }), async (texts) => {
-      const [row] = await db.query<{ texts: string[] }>(plain('select $1::text[] as texts'), [
-        textArray(texts),
-      ]);
-      expect(row!.texts).toEqual(texts);
-    }),
-  );
 });
 
 it('fails as a whole, with its reason, where what was issued without waiting fails', async () => {
