@@ -8,6 +8,7 @@ import {
   type MergeValues,
 } from './render.ts';
 import { type Slot, type SlottedTemplate, slotsOf } from './templateSlots.ts';
+import { TextBuilder } from './textBuilder.ts';
 import { withHtmlLink, withTextLink } from './unsubscribeFooter.ts';
 
 /*
@@ -80,17 +81,16 @@ export function compileMessage(
   return {
     write({ firstFields, messageId, date, to, values, unsubscribeUrl, headers }) {
       if (!PLAIN_ADDRESS.test(to)) return null;
-      const bodies = writeBodies(values, unsubscribeUrl);
-      if (bodies === null) return null;
-      const head =
-        `${firstFields}From: ${fromOf(written(fromName, values, unsubscribeUrl))}\r\n` +
-        `To: ${mailbox(to)}\r\n${reply}Subject: ${subjectOf(written(subject, values, unsubscribeUrl))}\r\n` +
-        `Message-ID: ${messageId}\r\nDate: ${dateOf(date.getTime())}\r\n`;
-      let further = '';
+      const message = new TextBuilder();
+      message.add(firstFields);
+      message.add(`From: ${fromOf(written(fromName, values, unsubscribeUrl))}\r\n`);
+      message.add(`To: ${mailbox(to)}\r\n${reply}`);
+      message.add(`Subject: ${subjectOf(written(subject, values, unsubscribeUrl))}\r\n`);
+      message.add(`Message-ID: ${messageId}\r\nDate: ${dateOf(date.getTime())}\r\n`);
       for (const [header, value] of Object.entries(headers)) {
-        further += `${header}: ${value.replaceAll(', ', ',\r\n ')}\r\n`;
+        message.add(`${header}: ${value.replaceAll(', ', ',\r\n ')}\r\n`);
       }
-      return `${head}${further}${bodies}`;
+      return writeBodies(message, values, unsubscribeUrl) ? message.end() : null;
     },
   };
 }
@@ -165,41 +165,48 @@ const LINK: Readonly<Record<'html' | 'text', Slot>> = {
   text: { isUnsubscribeUrl: true, render: (_, url) => url! },
 };
 
-/** Everything from the MIME headers on. */
-function bodiesOf(
-  text: Body,
-  html: Body | undefined,
-): (values: MergeValues, unsubscribeUrl: string | null) => string | null {
+/** Adds everything from the MIME headers on; false where a message has to be composed the plain way. */
+type WriteBodies = (message: TextBuilder, values: MergeValues, unsubscribeUrl: string | null) => boolean;
+
+function bodiesOf(text: Body, html: Body | undefined): WriteBodies {
   const partOf = (type: string) =>
     `Content-Type: text/${type}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n`;
   if (html === undefined) {
     const head = `MIME-Version: 1.0\r\n${partOf('plain')}`;
-    return (values, url) => {
-      const body = encodedBody(text, values, url);
-      return body === null ? null : `${head}${body}\r\n`;
+    return (message, values, url) => {
+      message.add(head);
+      const isWritten = writeBody(message, text, values, url);
+      message.add('\r\n');
+      return isWritten;
     };
   }
   const head = `MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="${BOUNDARY}"\r\n\r\n--${BOUNDARY}\r\n${partOf('plain')}`;
   const between = `\r\n--${BOUNDARY}\r\n${partOf('html')}`;
   const end = `\r\n--${BOUNDARY}--\r\n`;
-  return (values, url) => {
-    const [plain, rich] = [encodedBody(text, values, url), encodedBody(html, values, url)];
-    return plain === null || rich === null ? null : `${head}${plain}${between}${rich}${end}`;
+  return (message, values, url) => {
+    message.add(head);
+    if (!writeBody(message, text, values, url)) return false;
+    message.add(between);
+    const isWritten = writeBody(message, html, values, url);
+    message.add(end);
+    return isWritten;
   };
 }
 
-function encodedBody(
+function writeBody(
+  message: TextBuilder,
   { encoded, slots }: Body,
   values: MergeValues,
   unsubscribeUrl: string | null,
-): string | null {
-  let body = encoded[0]!;
+): boolean {
+  message.add(encoded[0]!);
   for (let index = 0; index < slots.length; index += 1) {
     const value = slots[index]!(values, unsubscribeUrl);
-    if (value === null) return null;
-    body += value + encoded[index + 1]!;
+    if (value === null) return false;
+    message.add(value);
+    message.add(encoded[index + 1]!);
   }
-  return body;
+  return true;
 }
 
 function encodedValue(value: string): string {
