@@ -68,23 +68,19 @@ const OBJECTIONS = prepared(
   'objections_against_a_slice',
   `select r.id, p.deleted_at is not null as gone, p.address_id <> r.address_id as moved, p.email_opt_out, p.bounced,
      (select array_agg(x.reason) from suppression x where x.address_id = r.address_id and x.list_id is null) as address_reasons,
-     (select array_agg(x.reason) from suppression x where x.address_id = r.address_id and x.list_id = r.list_id) as list_reasons
+     (select array_agg(x.reason) from suppression x where x.address_id = r.address_id and x.list_id = r.list_id) as list_reasons,
+     exists (select from send s where s.broadcast_id = $5 and s.address_id = r.address_id offset 0) as served
    from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[]) as r(id, prospect_id, address_id, list_id)
    join prospect p on p.id = r.prospect_id
    where p.deleted_at is not null or p.address_id <> r.address_id or p.email_opt_out or p.bounced
-     or exists (select from suppression x where x.address_id = r.address_id and (x.list_id is null or x.list_id = r.list_id))`,
+     -- With an offset it is asked for each, and never of all that there are at once.
+     or exists (select from suppression x where x.address_id = r.address_id and (x.list_id is null or x.list_id = r.list_id) offset 0)
+     or exists (select from send s where s.broadcast_id = $5 and s.address_id = r.address_id offset 0)`,
 );
 const DOMAIN_ENTRIES = prepared(
   'suppressed_domains_of',
   'select domain from domain_suppression where domain = any($1::text[])',
 );
-
-/** For a statement that nearly always does what it was told for all: the ids that it did it for, unless it is all. */
-const unlessAll = (id: string, done: string) =>
-  `select case when count(*) < cardinality($1::uuid[]) then coalesce(array_agg(${id}), '{}') end as some from ${done}`;
-interface UnlessAll extends Record<string, unknown> {
-  some: string[] | null;
-}
 
 /** Arrays that name the new sends; the same for those that begin and those that are refused. */
 const GIVEN_ARRAYS = '$1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[]';
@@ -96,30 +92,29 @@ const sendValues = (recipient: string) =>
 /** Whoever was erased since they were read left no address, and it is not written back; the locks are held. */
 const RECIPIENT_UNLESS_ERASED = `(select given.recipient from prospect p join address a on a.id = given.address_id
        where p.id = given.prospect_id and p.email <> '' and a.erased_at is null)`;
-/** One copy an address: whoever came to an address that had its copy gets none. */
-const ONCE = 'on conflict (broadcast_id, address_id) where broadcast_id is not null do nothing';
 
+/**
+ * One copy an address: whoever was served is none of these. Their addresses are locked, so nobody else can make theirs
+ * meanwhile; that is asked beforehand, since `on conflict` makes each insert a third dearer.
+ */
 const BEGIN = prepared(
   'begin_first_attempts',
   `with made as (
      insert into send (${SEND_COLUMNS}, state, slot, schedule_started_at, first_attempt_at)
      select ${sendValues('recipient')}, 'attempting', 0, $12, $12 from unnest(${GIVEN_ARRAYS}) as given(${GIVEN_COLUMNS})
-     ${ONCE} returning id, prospect_id, address_id
+     returning id, prospect_id, address_id
    ), begun as (
      insert into attempt (send_id, number, epoch, state, trigger, gated_at)
      select id, 1, $13, 'gated', 'schedule', $12 from made
-   ), noted as (
-     insert into audit_entry (at, action, way, actor, prospect_id, address_id, send_id, subject, before, after)
-     select $12, 'attempt.gated', 'system', 'heed', prospect_id, address_id, id, '1', '{"state":"queued"}',
-       jsonb_build_object('state', 'attempting', 'epoch', $13::int) from made
    )
-   ${unlessAll('id', 'made')}`,
+   insert into audit_entry (at, action, way, actor, prospect_id, address_id, send_id, subject, before, after)
+   select $12, 'attempt.gated', 'system', 'heed', prospect_id, address_id, id, '1', '{"state":"queued"}', $15 from made`,
 );
 const REFUSE = plain(`with made as (
      insert into send (${SEND_COLUMNS}, state, outcome, outcome_reason, finished_at)
      select ${sendValues(RECIPIENT_UNLESS_ERASED)}, 'final', given.outcome, given.reason, $12
      from unnest(${GIVEN_ARRAYS}, $15::text[], $16::text[]) as given(${GIVEN_COLUMNS}, outcome, reason)
-     ${ONCE} returning id, prospect_id, address_id, outcome, outcome_reason
+     returning id, prospect_id, address_id, outcome, outcome_reason
    ), ended as (
      insert into attempt (send_id, number, epoch, state, trigger, outcome, gated_at, finished_at)
      select id, 1, $13, 'finished', 'schedule', 'refused', $12, $12 from made
@@ -136,6 +131,8 @@ interface Objection extends Record<string, unknown> {
   bounced: boolean;
   address_reasons: SuppressionReason[] | null;
   list_reasons: SuppressionReason[] | null;
+  /** The address has its copy of this broadcast. */
+  served: boolean;
 }
 
 interface Refusal {
@@ -165,7 +162,7 @@ export async function gateSlice(db: Database, slice: GateSlice): Promise<SliceDe
         slice.page.epoch,
       ]),
       lockPageToAttempt(tx, { domains, prospectIds, addressIds }),
-      tx.query<Objection>(OBJECTIONS, [sendIds, prospectIds, addressIds, listIds]),
+      tx.query<Objection>(OBJECTIONS, [sendIds, prospectIds, addressIds, listIds, slice.broadcastId]),
       tx.query<{ domain: string }>(DOMAIN_ENTRIES, [textArray(parentsOf(domains))]),
       tx.query<{ paused: boolean }>(MARKETING_PAUSED),
     ]);
@@ -175,15 +172,21 @@ export async function gateSlice(db: Database, slice: GateSlice): Promise<SliceDe
     if (slice.kind === 'marketing' && marketing!.paused) return { kind: 'held_back' };
 
     const refusals = refusalsOf(slice, standing.passes, objections, entries);
-    // Whose address changed since it was read is read again; nothing is decided about them now.
-    const moved = new Set(objections.filter((one) => one.moved && !one.gone).map((one) => one.id));
+    // Of them nothing is decided now: they are read again.
+    const passedOver = new Set(objections.filter(isPassedOver).map((one) => one.id));
     const refused = new Set(refusals.map(({ item }) => item.sendId));
-    const clear = items.filter((item) => !refused.has(item.sendId) && !moved.has(item.sendId));
+    const clear = items.filter(({ sendId }) => !refused.has(sendId) && !passedOver.has(sendId));
     // Nearly always everybody: written down once for all that is asked of them.
     const clearColumns = clear.length === items.length ? columns : columnsOf(clear);
-    const [made] = await Promise.all([begin(tx, slice, clear, clearColumns), refuse(tx, slice, refusals)]);
-    return { kind: 'decided', open: new Set(made), decidedAt, refused: refusals.length };
+    await Promise.all([begin(tx, slice, clear.length, clearColumns), refuse(tx, slice, refusals)]);
+    const open = new Set(clear.map((item) => item.sendId));
+    return { kind: 'decided', open, decidedAt, refused: refusals.length };
   });
+}
+
+/** Whose address has its copy, or is no longer the one that was read. */
+function isPassedOver({ served, moved, gone }: Objection): boolean {
+  return served || (moved && !gone);
 }
 
 function refusalsOf(
@@ -197,7 +200,7 @@ function refusalsOf(
   const suppressed = new Set(entries.map(({ domain }) => domain));
   return slice.items.flatMap((item): Refusal[] => {
     const one = against.get(item.sendId);
-    if (one?.moved && !one.gone) return [];
+    if (one !== undefined && isPassedOver(one)) return [];
     const domainEntries =
       suppressed.size === 0
         ? []
@@ -216,15 +219,10 @@ function refusalsOf(
   });
 }
 
-async function begin(
-  tx: Transaction,
-  slice: GateSlice,
-  items: readonly GateItem[],
-  columns: Columns,
-): Promise<string[]> {
-  if (items.length === 0) return [];
-  const [made] = await tx.query<UnlessAll>(BEGIN, valuesOf(slice, columns));
-  return made!.some ?? items.map((item) => item.sendId);
+async function begin(tx: Transaction, slice: GateSlice, count: number, columns: Columns): Promise<void> {
+  if (count === 0) return;
+  const after = JSON.stringify({ state: 'attempting', epoch: slice.page.epoch });
+  await tx.query(BEGIN, [...valuesOf(slice, columns), after]);
 }
 
 async function refuse(tx: Transaction, slice: GateSlice, refusals: readonly Refusal[]): Promise<void> {
@@ -287,7 +285,8 @@ const MARK = prepared(
      where a.send_id = o.id and a.number = o.number and a.epoch = o.epoch and a.state = 'gated'
      returning a.send_id
    )
-   ${unlessAll('send_id', 'marked')}`,
+   -- Nearly always all, which need not be named.
+   select case when count(*) < cardinality($1::uuid[]) then coalesce(array_agg(send_id), '{}') end as some from marked`,
 );
 const UNMARK = prepared(
   'unmark_handing_over',
@@ -302,7 +301,7 @@ const UNMARK = prepared(
  */
 export async function markSlice(db: Database, now: Date, owned: readonly OwnedSend[]): Promise<Set<string>> {
   const ids = owned.map((one) => one.sendId);
-  const [marked] = await queryByIndex<UnlessAll>(db, MARK, [
+  const [marked] = await queryByIndex<{ some: string[] | null }>(db, MARK, [
     uuidArray(ids),
     integerArray(owned.map((one) => one.attempt.number)),
     integerArray(owned.map((one) => one.attempt.epoch)),

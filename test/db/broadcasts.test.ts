@@ -424,6 +424,29 @@ describe('the page gate', () => {
     expect(await gateSlice(account.db, { ...slice, items: [anew] })).toMatchObject({ open: new Set() });
     expect(await sendsOf(account, id)).toHaveLength(1);
   });
+
+  it('one copy an address, though somebody else makes theirs while the gate waits for it', async () => {
+    const { listId } = await listOf(account, emails(2));
+    const id = await readyBroadcast(account, listId);
+    const slice = await nextSlice(id);
+    const [served, other] = slice.items;
+    let gated: ReturnType<typeof gateSlice> | undefined;
+    await account.db.transaction(async (tx) => {
+      await tx.query(plain('select from address where id = $1 for no key update'), [served!.addressId]);
+      gated = gateSlice(account.db, slice);
+      await delay(200);
+      await tx.query(
+        plain(`
+          insert into send (id, email_id, email_version, kind, prospect_id, address_id, recipient, recipient_domain, broadcast_id,
+            message_id, state, run, attempt_count, created_at)
+          values (gen_random_uuid(), $2, 1, 'marketing', gen_random_uuid(), $3, $4, $5, $1, '<theirs@heed.test>', 'attempting', 0, 1, now())`),
+        [id, slice.email.id, served!.addressId, served!.recipient, served!.recipientDomain],
+      );
+    });
+    expect(await gated).toMatchObject({ open: new Set([other!.sendId]), refused: 0 });
+    const sends = await sendsOf(account, id);
+    expect(sends).toHaveLength(2);
+  });
 });
 
 describe('cancelling while it is being sent', () => {
