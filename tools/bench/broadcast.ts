@@ -1,10 +1,11 @@
 /**
  * `npm run bench:broadcast -- [--json] [--recipients N] [--processes P] [--connections N] [--sink HOST:PORT]
- * [--dkim rsa|ed25519|none] [--database URL]`: how many messages a second a broadcast of about 6 KB each (HTML and text,
+ * [--dkim rsa|ed25519|none] [--database URL] [--warm-up N]`: how many messages a second a broadcast of about 6 KB each (HTML and text,
  * three merge fields, unsubscribe headers) comes to, every recipient gated and recorded, with durable commits; and, in the
  * same run, the rate of the same client sending ready-made messages without a database. Processes work as lanes of one
  * broadcast, without Temporal between them. With --json the last line is JSON. With --database it makes a database of its
- * own on that server, whose processor time it can tell only where it may read the server's data folder.
+ * own on that server, whose processor time it can tell only where it may read the server's data folder. With --warm-up the
+ * same processes first send a broadcast to so many others, which is not counted: as workers do that have run for a while.
  */
 import { spawn } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -35,14 +36,17 @@ const { values } = parseArgs({
     sink: { type: 'string' },
     dkim: { type: 'string', default: 'none' },
     database: { type: 'string' },
+    'warm-up': { type: 'string', default: '0' },
   },
 });
 const recipients = Number(values.recipients);
 const processes = Number(values.processes);
 const connections = Number(values.connections);
+const warmUp = Number(values['warm-up']);
 const dkimKey = keyOf(values.dkim);
 const say = (text: string) => process.stderr.write(`${text}\n`);
 const LIST = '019a0000-0000-7000-8000-000000000001';
+const WARM_UP_LIST = '019a0000-0000-7000-8000-000000000002';
 const program = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 /** About 6 KB with its HTML, text and headers. */
@@ -65,50 +69,41 @@ try {
   const readyMadePerSecond = Math.round(recipients / readyMade.seconds);
   say(`ready-made messages without a database: ${readyMadePerSecond} a second`);
 
-  const now = new Date();
-  const origin = { way: 'api', actor: 'bench', reason: null } as const;
-  const created = await db.transaction((tx) =>
-    createBroadcast(tx, now, {
-      name: 'Bench',
-      emailId,
-      audience: { listIds: [LIST], excludeListIds: [] },
-      perMinute: null,
-      idempotencyKey: 'bench',
-      requestHash: randomBytes(32),
-    }),
-  );
-  if (created.kind !== 'created') throw new Error(created.kind);
-  const { broadcastId } = created;
-  await db.transaction((tx) => changeBroadcast(tx, origin, now, broadcastId, 'start'));
-  const preparedFrom = performance.now();
-  await db.transaction((tx) => nextBroadcastStep(tx, new Date(), broadcastId, 1));
-  await prepareRecipients(db, () => new Date(), broadcastId);
-  const preparing = (performance.now() - preparedFrom) / 1000;
+  const warmUpId = warmUp === 0 ? null : (await readyBroadcast(db, emailId, WARM_UP_LIST)).broadcastId;
+  const { broadcastId, preparing } = await readyBroadcast(db, emailId, LIST);
   say(`recipients written down in ${preparing.toFixed(2)} s`);
 
   const server = await serverPid(db);
   const secondsOf = (pid: number | null) => (pid === null ? 0 : processorSeconds(pid));
-  const before = [secondsOf(server), secondsOf(sink.pid)] as const;
-  const sent = await runAll(url, (lane) => ({ broadcastId, lane }));
+  const usedBefore = { postgres: 0, sink: 0 };
+  const sent = await runAll(
+    url,
+    (lane) => ({ broadcastId, lane, warmUpId }),
+    () => Object.assign(usedBefore, { postgres: secondsOf(server), sink: secondsOf(sink.pid) }),
+  );
   const microseconds = (seconds: number) => Math.round((seconds * 1_000_000) / recipients);
   const processorMicroseconds = {
     heed: microseconds(sent.processorSeconds),
-    postgres: server === null ? null : microseconds(secondsOf(server) - before[0]),
-    sink: sink.pid === null ? null : microseconds(secondsOf(sink.pid) - before[1]),
+    postgres: server === null ? null : microseconds(secondsOf(server) - usedBefore.postgres),
+    sink: sink.pid === null ? null : microseconds(secondsOf(sink.pid) - usedBefore.sink),
   };
   const report = (await readBroadcastReport(db, broadcastId))!;
   if (report.outcomes.delivered !== recipients) {
     throw new Error(`${report.outcomes.delivered} of ${recipients} were delivered`);
   }
   const [recorded] = await db.query<{ attempts: number; audit: number }>(
-    plain(`select (select count(*)::int from attempt where outcome = 'delivered') as attempts,
-      (select count(*)::int from audit_entry where action like 'attempt.%') as audit`),
+    plain(`
+      with sent as (select id from send where broadcast_id = $1)
+      select (select count(*)::int from sent join attempt a on a.send_id = sent.id and a.outcome = 'delivered') as attempts,
+        (select count(*)::int from sent join audit_entry e on e.send_id = sent.id and e.action like 'attempt.%') as audit`),
+    [broadcastId],
   );
   const figures = {
     // From the first recipient written down to the last outcome recorded.
     messagesPerSecond: Math.round(recipients / (sent.seconds + preparing)),
     recipients,
     processes,
+    warmUp,
     memoryMB: sent.memoryMB,
     gateWindowMsP50: report.gateWindowMs!.p50,
     gateWindowMsP99: report.gateWindowMs!.p99,
@@ -137,10 +132,15 @@ try {
   await environment.close();
 }
 
-/** Every process at once, told to begin together; the seconds of the slowest, the memory of the largest. */
+/**
+ * Every process at once, told to begin together; the seconds of the slowest, the memory of the largest.
+ *
+ * @param begin called when all of them are ready
+ */
 async function runAll(
   url: string,
   taskOf: (lane: number) => BroadcastWork['task'],
+  begin: () => void = () => {},
 ): Promise<{ seconds: number; memoryMB: number; processorSeconds: number }> {
   const children = Array.from({ length: processes }, (_, lane) => {
     const work: BroadcastWork = {
@@ -158,6 +158,7 @@ async function runAll(
     return { child, lines };
   });
   await Promise.all(children.map(({ lines }) => lines.next()));
+  begin();
   const startedAt = performance.now();
   for (const { child } of children) child.stdin.write('go\n');
   const results = await Promise.all(
@@ -182,9 +183,17 @@ async function load(db: Database, emailId: string): Promise<void> {
            values ($1, 1, 'News for {{ prospect.first_name }}', 'The team', 'news@example.com', $3, $4, $2)`),
     [emailId, now, HTML, TEXT],
   );
-  await db.query(plain(`insert into list (id, name, created_at) values ($1, 'Everybody', $2)`), [LIST, now]);
-  for (let first = 1; first <= recipients; first += 50_000) {
-    const last = Math.min(first + 49_999, recipients);
+  await loadList(db, LIST, 1, recipients);
+  await loadList(db, WARM_UP_LIST, recipients + 1, recipients + warmUp);
+  await db.query(plain('vacuum analyze'));
+}
+
+/** A list of people by their numbers. */
+async function loadList(db: Database, list: string, from: number, to: number): Promise<void> {
+  const now = new Date();
+  await db.query(plain('insert into list (id, name, created_at) values ($1, $2, $3)'), [list, list, now]);
+  for (let first = from; first <= to; first += 50_000) {
+    const last = Math.min(first + 49_999, to);
     await db.query(
       plain(`
         with a as (
@@ -196,10 +205,36 @@ async function load(db: Database, emailId: string): Promise<void> {
           select uuidv7(), id, email, 'Given ' || substr(email, 8, 4), 'Family', 'Company & Sons', 'Köln', $3, $3 from a returning id
         )
         insert into list_member (list_id, prospect_id, added_at) select $4, id, $3 from p`),
-      [first, last, now, LIST],
+      [first, last, now, list],
     );
   }
-  await db.query(plain('vacuum analyze'));
+}
+
+/** A broadcast that was started, with its recipients written down; in how many seconds. */
+async function readyBroadcast(
+  db: Database,
+  emailId: string,
+  list: string,
+): Promise<{ broadcastId: string; preparing: number }> {
+  const now = new Date();
+  const origin = { way: 'api', actor: 'bench', reason: null } as const;
+  const created = await db.transaction((tx) =>
+    createBroadcast(tx, now, {
+      name: 'Bench',
+      emailId,
+      audience: { listIds: [list], excludeListIds: [] },
+      perMinute: null,
+      idempotencyKey: list,
+      requestHash: randomBytes(32),
+    }),
+  );
+  if (created.kind !== 'created') throw new Error(created.kind);
+  const { broadcastId } = created;
+  await db.transaction((tx) => changeBroadcast(tx, origin, now, broadcastId, 'start'));
+  const preparedFrom = performance.now();
+  await db.transaction((tx) => nextBroadcastStep(tx, new Date(), broadcastId, 1));
+  await prepareRecipients(db, () => new Date(), broadcastId);
+  return { broadcastId, preparing: (performance.now() - preparedFrom) / 1000 };
 }
 
 async function sampleMessage(): Promise<Buffer> {

@@ -24,7 +24,12 @@ export interface BroadcastWork {
   readonly dkimKey: string;
   /** The broadcast and the lane of this process; or how many ready-made messages are sent instead. */
   readonly task:
-    | { readonly broadcastId: string; readonly lane: number }
+    | {
+        readonly broadcastId: string;
+        readonly lane: number;
+        /** Another one, which is sent before and not measured. */
+        readonly warmUpId: string | null;
+      }
     | { readonly readyMade: number; readonly message: string };
 }
 
@@ -98,6 +103,7 @@ async function sendReadyMade(count: number, text: string): Promise<void> {
 }
 
 const { task } = work;
+if ('broadcastId' in task && task.warmUpId !== null) await sendPages(task.warmUpId, task.lane);
 // The parent says when to begin, so that starting Node is not measured.
 console.log('ready');
 await new Promise((resolve) => process.stdin.once('data', resolve));
