@@ -4,7 +4,7 @@
  *
  * `--checks-only`: no tests. `--summary FILE`: writes the last line there too. Anything else goes to vitest.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,17 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const root = fileURLToPath(new URL('../', import.meta.url));
+
+/** Asked to end, or left by whoever started it, it ends what runs, which would go on as nobody's. */
+const running = new Set<ChildProcess>();
+let isEnding = false;
+function end(): void {
+  isEnding = true;
+  for (const child of running) child.kill('SIGTERM');
+}
+for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, end);
+process.on('disconnect', end);
+
 const bin = (name: string) => join(root, 'node_modules', '.bin', name);
 
 interface Check {
@@ -114,8 +125,10 @@ function run(
   output: 'pipe' | 'inherit',
 ): Promise<{ status: number | null; output: string }> {
   const [file, ...args] = command;
+  if (isEnding) return Promise.resolve({ status: null, output: 'It was asked to end.' });
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, { cwd: root, stdio: ['ignore', output, output] });
+    running.add(child);
     let text = '';
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (chunk: string) => {
@@ -123,6 +136,9 @@ function run(
       });
     }
     child.on('error', reject);
-    child.on('close', (status) => resolve({ status, output: text }));
+    child.on('close', (status) => {
+      running.delete(child);
+      resolve({ status, output: text });
+    });
   });
 }

@@ -114,6 +114,8 @@ const REFUSE = plain(`with made as (
      insert into send (${SEND_COLUMNS}, state, outcome, outcome_reason, finished_at)
      select ${sendValues(RECIPIENT_UNLESS_ERASED)}, 'final', given.outcome, given.reason, $12
      from unnest(${GIVEN_ARRAYS}, $15::text[], $16::text[]) as given(${GIVEN_COLUMNS}, outcome, reason)
+     -- Somebody who is gone may have left the address to one who is emailed now.
+     on conflict (broadcast_id, address_id) where broadcast_id is not null do nothing
      returning id, prospect_id, address_id, outcome, outcome_reason
    ), ended as (
      insert into attempt (send_id, number, epoch, state, trigger, outcome, gated_at, finished_at)

@@ -425,6 +425,24 @@ describe('the page gate', () => {
     expect(await sendsOf(account, id)).toHaveLength(1);
   });
 
+  it('one copy an address: whoever has it now gets it, though somebody who had it is gone in the same page', async () => {
+    const { listId, prospectIds } = await listOf(account, emails(2));
+    const id = await readyBroadcast(account, listId);
+    const slice = await nextSlice(id);
+    const [gone, other] = slice.items;
+    await account.db.query(plain('update prospect set deleted_at = now() where id = $1'), [prospectIds[0]]);
+    await account.db.query(plain('update prospect set address_id = $2 where id = $1'), [
+      prospectIds[1],
+      gone!.addressId,
+    ]);
+    const anew = { ...other!, addressId: gone!.addressId, recipient: gone!.recipient };
+    expect(await gateSlice(account.db, { ...slice, items: [gone!, anew] })).toMatchObject({
+      kind: 'decided',
+      open: new Set([anew.sendId]),
+    });
+    expect(await sendsOf(account, id)).toMatchObject([{ id: anew.sendId, state: 'attempting' }]);
+  });
+
   it('one copy an address, though somebody else makes theirs while the gate waits for it', async () => {
     const { listId } = await listOf(account, emails(2));
     const id = await readyBroadcast(account, listId);
