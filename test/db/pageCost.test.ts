@@ -11,7 +11,7 @@ import {
 import { readMatchingPage } from '../../db/queries/criteria.ts';
 import type { AttemptEnd } from '../../db/queries/outcome.ts';
 import { searchProspects } from '../../db/queries/prospectSearch.ts';
-import { PAGE_RECIPIENTS } from '../../domain/broadcast/pacing.ts';
+import { MARK_AT_MOST, PAGE_RECIPIENTS } from '../../domain/broadcast/pacing.ts';
 import type { Criteria } from '../../domain/criteria/criteria.ts';
 import { createTestAccount, type TestAccount } from '../support/account.ts';
 import { listOf, listWith, readyBroadcast, sliceOfNextPage, takeBack } from '../support/broadcasting.ts';
@@ -139,9 +139,12 @@ it('of the sends of a broadcast, of whichever tables statistics are gathered whi
       sendId,
       attempt: { number: 1, epoch: slice.page.epoch },
     }));
-    expect((await markSlice(db, new Date(), owned)).size).toBe(PAGE_RECIPIENTS);
-    const deliveries = owned.map((one) => ({ ...one, end: { ...end } as AttemptEnd }));
-    expect(await recordDeliveries(db, new Date(), deliveries)).toBe(PAGE_RECIPIENTS);
+    for (let from = 0; from < owned.length; from += MARK_AT_MOST) {
+      const batch = owned.slice(from, from + MARK_AT_MOST);
+      expect((await markSlice(db, new Date(), batch)).size).toBe(batch.length);
+      const deliveries = batch.map((one) => ({ ...one, end: { ...end } as AttemptEnd }));
+      expect(await recordDeliveries(db, new Date(), deliveries)).toBe(batch.length);
+    }
     await leavePage(
       db,
       new Date(),
@@ -170,7 +173,9 @@ it('of the sends of a broadcast, of whichever tables statistics are gathered whi
     'send',
     'send, attempt, broadcast_recipient',
   ];
-  for (let page = 0; page < 10; page += 1) await expectPageCost();
+  // Of the first page itself reading all is as cheap.
+  await sendPage();
+  for (let page = 1; page < 10; page += 1) await expectPageCost();
   for (const tables of moments) {
     await db.query(plain(`analyze ${tables}`));
     await expectPageCost();
