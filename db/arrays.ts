@@ -18,53 +18,49 @@ const LONGEST_UNIT = 3;
 
 /** @throws TypeError where one is no UUID */
 export function uuidArray(values: readonly (string | null)[]): Buffer {
-  const array = begin(UUID, values, values.length * (LENGTH_BYTES + UUID_BYTES));
-  let at = HEADER_BYTES;
-  for (const value of values) {
-    at = array.writeInt32BE(value === null ? -1 : UUID_BYTES, at);
-    if (value !== null) at = writeUuid(array, value, at);
-  }
-  return array.subarray(0, at);
+  return written(UUID, values, values.length * UUID_BYTES, writeUuid);
 }
 
 export function integerArray(values: readonly (number | null)[]): Buffer {
-  const array = begin(INTEGER, values, values.length * (LENGTH_BYTES + 4));
-  let at = HEADER_BYTES;
-  for (const value of values) {
-    at = array.writeInt32BE(value === null ? -1 : 4, at);
-    if (value !== null) at = array.writeInt32BE(value, at);
-  }
-  return array.subarray(0, at);
+  return written(INTEGER, values, values.length * 4, (array, value, at) => array.writeInt32BE(value, at));
 }
 
-export function bigintArray(values: readonly number[]): Buffer {
-  const array = begin(BIGINT, values, values.length * (LENGTH_BYTES + 8));
-  let at = HEADER_BYTES;
-  for (const value of values) at = array.writeBigInt64BE(BigInt(value), array.writeInt32BE(8, at));
-  return array;
+export function bigintArray(values: readonly (number | null)[]): Buffer {
+  return written(BIGINT, values, values.length * 8, (array, value, at) =>
+    array.writeBigInt64BE(BigInt(value), at),
+  );
 }
 
 export function textArray(values: readonly (string | null)[]): Buffer {
   let most = 0;
-  for (const value of values) most += LENGTH_BYTES + (value === null ? 0 : value.length * LONGEST_UNIT);
-  const array = begin(TEXT, values, most);
-  let at = HEADER_BYTES;
-  for (const value of values) {
-    const bytes = value === null ? -1 : array.write(value, at + LENGTH_BYTES);
-    array.writeInt32BE(bytes, at);
-    at += LENGTH_BYTES + Math.max(0, bytes);
-  }
-  return array.subarray(0, at);
+  for (const value of values) if (value !== null) most += value.length * LONGEST_UNIT;
+  return written(TEXT, values, most, (array, value, at) => at + array.write(value, at));
 }
 
-function begin(type: number, values: readonly unknown[], elementBytes: number): Buffer {
-  const array = Buffer.allocUnsafe(HEADER_BYTES + elementBytes);
+/**
+ * @param most octets that the elements have at the most, without their lengths
+ * @param write writes one element and says where it ends
+ */
+function written<T>(
+  type: number,
+  values: readonly (T | null)[],
+  most: number,
+  write: (array: Buffer, value: T, at: number) => number,
+): Buffer {
+  const array = Buffer.allocUnsafe(HEADER_BYTES + values.length * LENGTH_BYTES + most);
   array.writeInt32BE(1, 0);
   array.writeInt32BE(values.includes(null) ? 1 : 0, 4);
   array.writeInt32BE(type, 8);
   array.writeInt32BE(values.length, 12);
   array.writeInt32BE(1, 16);
-  return array;
+  let at = HEADER_BYTES;
+  for (const value of values) {
+    const from = at + LENGTH_BYTES;
+    const end = value === null ? from : write(array, value, from);
+    array.writeInt32BE(value === null ? -1 : end - from, at);
+    at = end;
+  }
+  return array.subarray(0, at);
 }
 
 const NO_DIGIT = 0xff;

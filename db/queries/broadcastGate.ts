@@ -95,7 +95,7 @@ const RECIPIENT_UNLESS_ERASED = `(select given.recipient from prospect p join ad
 
 /**
  * One copy an address: whoever was served is none of these. Their addresses are locked, so nobody else can make theirs
- * meanwhile; that is asked beforehand, since `on conflict` makes each insert a third dearer.
+ * meanwhile; that is asked beforehand, since `on conflict` makes the whole an eighth dearer.
  */
 const BEGIN = prepared(
   'begin_first_attempts',

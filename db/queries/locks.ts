@@ -85,7 +85,7 @@ export async function lockToAttempt(
 /**
  * Everything that decides about the first attempts of many, whose sends are yet to be made, in the order of all locks.
  *
- * @param of.prospectIds of.addressIds as `uuidArray` writes them
+ * @param of.prospectIds as `uuidArray` writes them, like `of.addressIds`
  */
 export async function lockPageToAttempt(
   tx: Transaction,

@@ -38,6 +38,7 @@ it.each([
   ['text', TEXT, textArray],
   ['uuid', UUID, uuidArray],
   ['int', INTEGER, integerArray],
+  ['bigint', BIGINT, bigintArray],
 ] as const)('of %s are read as they were, with nulls and empty', async (type, element, write) => {
   await fc.assert(
     fc.asyncProperty(
@@ -48,14 +49,6 @@ it.each([
         );
       },
     ),
-  );
-});
-
-it('of bigint are read as they were', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(BIGINT, { maxLength: 6 }), async (values) => {
-      expect(await read('bigint', bigintArray(values))).toEqual(values.map(String));
-    }),
   );
 });
 

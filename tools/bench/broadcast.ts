@@ -1,11 +1,12 @@
 /**
  * `npm run bench:broadcast -- [--json] [--recipients N] [--processes P] [--connections N] [--sink HOST:PORT]
- * [--dkim rsa|ed25519|none] [--database URL] [--warm-up N]`: how many messages a second a broadcast of about 6 KB each (HTML and text,
- * three merge fields, unsubscribe headers) comes to, every recipient gated and recorded, with durable commits; and, in the
- * same run, the rate of the same client sending ready-made messages without a database. Processes work as lanes of one
- * broadcast, without Temporal between them. With --json the last line is JSON. With --database it makes a database of its
- * own on that server, whose processor time it can tell only where it may read the server's data folder. With --warm-up the
- * same processes first send a broadcast to so many others, which is not counted: as workers do that have run for a while.
+ * [--dkim rsa|ed25519|none] [--database URL] [--warm-up N]`: how many messages a second a broadcast of about 6 KB each
+ * (HTML and text, three merge fields, unsubscribe headers) comes to, every recipient gated and recorded, with durable
+ * commits; and, in the same run, the rate of the same client sending ready-made messages without a database. Processes work
+ * as lanes of one broadcast, without Temporal between them. With --json the last line is JSON. With --database it makes a
+ * database of its own on that server, whose processor time it can tell only where it may read the server's data folder.
+ * With --warm-up the same processes first send a broadcast to so many others, which is not counted: as workers do that have
+ * run for a while.
  */
 import { spawn } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
